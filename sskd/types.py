@@ -1,0 +1,76 @@
+"""The values that pass between the layers.
+
+Axes: b images, h w pixels of a view, n instances of an image, m queries, c foreground classes,
+d embedding dimensions, hm wm locations of the mask logits, hp wp locations of the embeddings.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, Protocol
+
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+__all__ = ["Batch", "LayerOutput", "Log", "Predictions", "Progress", "Targets"]
+
+
+class LayerOutput(NamedTuple):
+    """What one decoder layer predicts."""
+
+    mask_logits: Float[Tensor, "b m hm wm"]
+    class_logits: Float[Tensor, "b m c_plus_1"]
+    """The last class is "no object"."""
+
+
+class Predictions(NamedTuple):
+    """What every model of the project gives for a batch of images."""
+
+    mask_logits: Float[Tensor, "b m hm wm"]
+    class_logits: Float[Tensor, "b m c_plus_1"]
+    pixel_embeddings: Float[Tensor, "b d hp wp"] | None
+    """Not normalised; ``None`` when the model was asked not to compute them."""
+    auxiliary: tuple[LayerOutput, ...]
+    """The earlier decoder layers, first to last, for deep supervision."""
+
+
+class Targets(NamedTuple):
+    """The instances of one view."""
+
+    masks: Bool[Tensor, "n h w"]
+    classes: Int[Tensor, " n"]
+    """Contiguous class indices, 0 <= class < c, in the order of the sorted category ids."""
+
+
+class Batch(NamedTuple):
+    """Weak and strong views of labeled images first, then of pseudo-labeled ones."""
+
+    weak: Float[Tensor, "b 3 h w"]
+    """Normalised with ImageNet's mean and standard deviation, as is ``strong``."""
+    strong: Float[Tensor, "b 3 h w"]
+    weak_to_strong: Float[Tensor, "b 3 3"]
+    """Homogeneous map of pixel coordinates (x, y, 1) in the weak view to the strong view."""
+    targets: tuple[Targets, ...]
+    """Ground truth of the labeled images, pseudo-labels of the others; in the weak view."""
+    num_labeled: int
+    image_ids: tuple[int, ...]
+
+    def to(self, device: object) -> "Batch":
+        """The same batch on a device."""
+        return Batch(
+            self.weak.to(device),  # type: ignore[call-overload]
+            self.strong.to(device),  # type: ignore[call-overload]
+            self.weak_to_strong.to(device),  # type: ignore[call-overload]
+            tuple(Targets(t.masks.to(device), t.classes.to(device)) for t in self.targets),  # type: ignore[call-overload]
+            self.num_labeled,
+            self.image_ids,
+        )
+
+
+Log = Callable[[int, Mapping[str, float]], None]
+"""Called with the optimizer step and named values; knows no tracker."""
+
+
+class Progress(Protocol):
+    """Called while something long goes on."""
+
+    def __call__(self, what: str, done: int, total: int, **facts: float) -> None:
+        """``done`` of ``total`` units of ``what``, and what is worth showing beside it."""
