@@ -1,0 +1,230 @@
+"""The stages of a cell as rows of a table, and the identity of each.
+
+The paper writes every optimisation as one objective with different coefficients (eq. 3), so a
+stage here is data: whose weights it starts from, whose pseudo-labels it reads, which part of the
+config it reads. Its key hashes exactly that, so that two cells that agree on it share it.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sskd.config import NUMERICS_VERSION, Config, ContrastConfig, TrainingConfig, digest
+
+__all__ = ["Stage", "fingerprint", "plan_stages"]
+
+Kind = Literal["train", "pseudo-labels", "evaluation"]
+Role = Literal["teacher", "student"]
+
+FOUNDATION_SEED = 0
+"""A foundation model is one checkpoint: it does not vary with the seed of a cell."""
+
+TEACHER_OF = {"zero-shot": "pretraining", "supervised": "supervised", "adapted": "self_training"}
+"""``pipeline.teacher`` and the stage that gives its weights."""
+
+FINAL_STAGE = {
+    "zero-shot": "pretraining",
+    "supervised": "supervised",
+    "self-training": "self_training",
+    "transfer": "transfer",
+    "refinement": "refinement",
+}
+"""``pipeline.final`` and the stage whose model is evaluated for the cell's result."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of a cell, with the key under which the store keeps it."""
+
+    name: str
+    kind: Kind
+    role: Role
+    key: str
+    start: str | None = None
+    """Name of the stage whose weights this one starts from; none: fresh weights."""
+    pseudo_labels: str | None = None
+    """Name of the stage whose pseudo-labels this one reads."""
+    training: TrainingConfig | None = None
+    contrast: ContrastConfig | None = None
+    """None where L_pxl takes no part."""
+    seed: int = 0
+
+    @property
+    def uses_unlabeled(self) -> bool:
+        """Whether unlabeled images enter the batch: only where a term reads them."""
+        assert self.training is not None
+        return self.training.unlabeled_batch > 0 and (
+            self.pseudo_labels is not None or self.contrast is not None
+        )
+
+
+def plan_stages(config: Config, *, data_sha: str, split_sha: str) -> tuple[Stage, ...]:
+    """The stages of a cell in an order in which they can run, evaluations included.
+
+    Args:
+        config: The cell.
+        data_sha: Content hash of the data set.
+        split_sha: Content hash of the split.
+
+    Returns:
+        Every stage that the cell's final model depends on, and the evaluation of every model.
+    """
+    plan = _Plan(config, data_sha, split_sha)
+    final = config.pipeline.final
+    wants_teacher = final not in ("transfer", "refinement") or plan.student_reads_labels_of_teacher
+    if wants_teacher:
+        plan.add_teacher(TEACHER_OF[config.pipeline.teacher])
+    if final in ("transfer", "refinement"):
+        plan.train("transfer", "student", start=None, labels_of=plan.teacher_stage)
+    if final == "refinement":
+        plan.train("refinement", "student", start="transfer", labels_of=None)
+    return tuple(plan.stages.values())
+
+
+def fingerprint(config: Config, stages: tuple[Stage, ...]) -> str:
+    """A cell's identity: its stages by content, its seed, and which of its models counts."""
+    return digest(
+        {"stages": [s.key for s in stages], "seed": config.seed, "final": config.pipeline.final}
+    )
+
+
+class _Plan:
+    """Collects stages; adding one adds what it needs first."""
+
+    def __init__(self, config: Config, data_sha: str, split_sha: str) -> None:
+        self.config, self.data_sha, self.split_sha = config, data_sha, split_sha
+        self.stages: dict[str, Stage] = {}
+
+    @property
+    def student_reads_labels_of_teacher(self) -> bool:
+        transfer = self.config.stages.transfer
+        return (
+            self.config.pipeline.teacher != "none"
+            and transfer.semi_weight > 0
+            and transfer.unlabeled_batch > 0
+        )
+
+    @property
+    def teacher_stage(self) -> str | None:
+        if not self.student_reads_labels_of_teacher:
+            return None
+        return TEACHER_OF[self.config.pipeline.teacher]
+
+    def add_teacher(self, last: str) -> None:
+        start = None
+        if self.config.stages.pretraining is not None:
+            self.train("pretraining", "teacher", start=None, labels_of=None)
+            start = "pretraining"
+        if last in ("supervised", "self_training"):
+            self.train("supervised", "teacher", start=start, labels_of=None)
+        if last == "self_training":
+            # Back to the pretrained weights (paper, Sec. 3.3), not on from the supervised ones.
+            needs_labels = self.config.stages.self_training.semi_weight > 0
+            labels_of = "supervised" if needs_labels else None
+            self.train("self_training", "teacher", start=start, labels_of=labels_of)
+
+    def train(self, name: str, role: Role, *, start: str | None, labels_of: str | None) -> None:
+        config = self.config
+        training: TrainingConfig = getattr(config.stages, name)
+        contrast = config.teacher_contrast if role == "teacher" else config.contrast
+        active = contrast if training.contrast and contrast.weight > 0 else None
+        labels = self.label(labels_of) if labels_of else None
+        pretraining = name == "pretraining"
+        seed = FOUNDATION_SEED if pretraining else config.seed
+        model = getattr(config, role).model_dump(mode="json")
+        reads = {
+            "model": model,
+            "training": _training_reads(training, labels is not None, active is not None),
+            "set_loss": config.set_loss.model_dump(mode="json"),
+            "contrast": _contrast_reads(active),
+            "views": _views_reads(config, contrast=active is not None),
+            "seed": seed,
+            "data": self.data_sha,
+            "split": None if pretraining else self.split_sha,
+        }
+        self._add(
+            Stage(
+                name=name,
+                kind="train",
+                role=role,
+                key=self._key(name, reads, start, labels),
+                start=start,
+                pseudo_labels=labels,
+                training=training,
+                contrast=active,
+                seed=seed,
+            )
+        )
+        evaluation = {
+            "evaluation": config.evaluation.model_dump(mode="json"),
+            "data": self.data_sha,
+        }
+        self._add(
+            Stage(
+                name=f"evaluate_{name}",
+                kind="evaluation",
+                role=role,
+                key=self._key(f"evaluate_{name}", evaluation, name),
+                start=name,
+            )
+        )
+
+    def label(self, teacher: str) -> str:
+        name = "pseudo_labels_" + {v: k for k, v in TEACHER_OF.items()}[teacher].replace("-", "_")
+        reads = {
+            "pseudo_labels": self.config.pseudo_labels.model_dump(mode="json"),
+            "short_side": self.config.evaluation.short_side,
+            "data": self.data_sha,
+            "split": self.split_sha,
+        }
+        key = self._key(name, reads, teacher)
+        self._add(Stage(name=name, kind="pseudo-labels", role="teacher", key=key, start=teacher))
+        return name
+
+    def _key(self, name: str, reads: dict[str, Any], *parents: str | None) -> str:
+        return digest(
+            {
+                "stage": name,
+                "reads": reads,
+                "parents": [self.stages[p].key if p else None for p in parents],
+                "numerics": self.config.numerics.model_dump(mode="json"),
+                "numerics_version": NUMERICS_VERSION,
+            }
+        )
+
+    def _add(self, stage: Stage) -> None:
+        self.stages.setdefault(stage.name, stage)
+
+
+def _training_reads(training: TrainingConfig, labels: bool, contrast: bool) -> dict[str, Any]:
+    reads = training.model_dump(mode="json", exclude={"contrast"})
+    if not labels:
+        reads["semi_weight"] = 0.0
+    if not (labels or contrast):
+        reads["unlabeled_batch"] = 0
+    return reads
+
+
+def _contrast_reads(contrast: ContrastConfig | None) -> dict[str, Any] | None:
+    """Without the keys that the chosen loss, score and pool do not read."""
+    if contrast is None:
+        return None
+    reads = contrast.model_dump(mode="json")
+    negatives = reads["negatives"]
+    reads.pop("margin" if contrast.loss == "info-nce" else "temperature")
+    if contrast.negatives.score == "uniform":
+        negatives.pop("exponent")
+    if contrast.negatives.score in ("uniform", "class") or contrast.negatives.scope == "same-image":
+        negatives.pop("cross_image_slots")
+    if contrast.negatives.scope != "memory-bank":
+        negatives.pop("bank_size")
+    return reads
+
+
+def _views_reads(config: Config, *, contrast: bool) -> dict[str, Any]:
+    """Without contrastive term there is no strong view."""
+    reads = config.views.model_dump(mode="json")
+    if not contrast:
+        return {key: reads[key] for key in ("crop", "scale", "flip")}
+    if config.views.geometry == "shared":
+        reads.pop("strong_scale")
+    return reads
