@@ -54,7 +54,7 @@ __all__ = [
 NUMERICS_VERSION = 1
 """Raised by hand when a change of the code changes the numbers that a finished stage would give."""
 
-SCALES = ("tiny",)
+SCALES = ("tiny", "small", "paper")
 
 SHORT_NAMES = {
     "tau": "contrast.temperature",
@@ -454,14 +454,15 @@ def base_for(scale: str, data: str) -> dict[str, Any]:
     """
     raw = load_scale(scale)
     if data != raw["data"]["name"]:
+        raw["data"]["name"] = data
         for key, value in _scale_file(f"{scale}-own-data.yaml").items():
             _assign(raw, key, value)
-        raw["data"]["name"] = data
     return raw
 
 
 def _scale_file(name: str) -> dict[str, Any]:
-    text = resources.files("sskd").joinpath("scales", name).read_text("utf-8")
+    file = resources.files("sskd").joinpath("scales", name)
+    text = file.read_text("utf-8") if file.is_file() else "{}"
     raw: dict[str, Any] = load_yaml(text)
     return raw
 

@@ -5,7 +5,7 @@ d embedding dimensions, hm wm locations of the mask logits, hp wp locations of t
 """
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -69,6 +69,7 @@ Log = Callable[[int, Mapping[str, float]], None]
 """Called with the optimizer step and named values; knows no tracker."""
 
 
+@runtime_checkable
 class Progress(Protocol):
     """Called while something long goes on."""
 

@@ -52,7 +52,7 @@ def test_a_mapping_keeps_the_keys_that_it_does_not_name() -> None:
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
-        ({"contrast.temprature": 0.1}, "'contrast.temprature'; did you mean 'contrast.temperature'?"),
+        ({"contrast.temprature": 0.1}, "temprature'; did you mean 'contrast.temperature'?"),
         ({"temperature": 0.1}, "did you mean 'contrast.temperature'?"),
         ({"student.encoder.widht": 8}, "did you mean 'student.encoder.width'?"),
         ({"contrast.temperature": -1}, "temperature: input should be greater than 0, got -1"),
