@@ -1,0 +1,1 @@
+"""The objective: the Mask2Former set loss and the instance-aware pixel-wise contrastive term."""
