@@ -1,0 +1,41 @@
+"""What a result was computed with: versions, machine, memory."""
+
+import platform
+import resource
+import sys
+from typing import Any
+
+import torch
+import transformers
+
+import sskd
+
+__all__ = ["environment", "peak_memory_bytes"]
+
+
+def environment(device: str, threads: int) -> dict[str, Any]:
+    """Versions and machine, for the foot of a report.
+
+    Args:
+        device: Where the tensors were.
+        threads: Of one process.
+    """
+    on_gpu = device.startswith("cuda")
+    return {
+        "sskd": sskd.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "system": platform.system(),
+        "machine": torch.cuda.get_device_name() if on_gpu else platform.machine(),
+        "device": device,
+        "threads": threads,
+    }
+
+
+def peak_memory_bytes(device: str) -> int:
+    """The most memory so far: of the GPU since it was last reset, else resident in this process."""
+    if device.startswith("cuda"):
+        return torch.cuda.max_memory_allocated()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,185 @@
+"""A cell from its config to its result: the stages in order, each through the store."""
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from sskd.config import Config, digest
+from sskd.data.coco import CocoData, load_coco
+from sskd.data.datasets import DataSet, open_dataset
+from sskd.data.splits import Split, make_split, write_split
+from sskd.engine.environment import environment
+from sskd.engine.perform import Materials, Outcome, StageLog, make_accelerator, perform
+from sskd.engine.stages import FINAL_STAGE, Stage, fingerprint, plan_stages
+from sskd.engine.store import Store, write_json_atomic
+from sskd.types import Progress
+
+__all__ = ["CellPlan", "CellResult", "PlannedStage", "StageLog", "plan_cell", "run_cell"]
+
+AP_KEYS = ("mask_ap", "mask_ap50", "mask_ap75", "mask_ap_small", "mask_ap_medium", "mask_ap_large")
+
+
+@dataclass(frozen=True)
+class PlannedStage:
+    """A stage of a cell and whether the store has it."""
+
+    name: str
+    key: str
+    done: bool
+
+
+@dataclass(frozen=True)
+class CellPlan:
+    """What a cell consists of."""
+
+    fingerprint: str
+    stages: tuple[PlannedStage, ...]
+    folder: Path
+    """Where the cell's ``spec.json`` and ``result.json`` are or will be."""
+
+    @property
+    def done(self) -> bool:
+        """Whether the cell has its result."""
+        return (self.folder / "result.json").is_file()
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """What a finished cell yields."""
+
+    fingerprint: str
+    folder: Path
+    result: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Cell:
+    config: Config
+    dataset: DataSet
+    train: CocoData
+    split: Split
+    stages: tuple[Stage, ...]
+    fingerprint: str
+    folder: Path
+
+
+def plan_cell(config: Config, *, home: Path, progress: Progress | None = None) -> CellPlan:
+    """The stages of a cell and which of them exist; computes nothing but the data set's files.
+
+    Raises:
+        ValueError: If the data set or the split is not as the config needs it.
+    """
+    cell = _open_cell(config, home, progress)
+    store = Store(home / "store")
+    stages = tuple(
+        PlannedStage(s.name, s.key, store.read(s.name, s.key) is not None) for s in cell.stages
+    )
+    return CellPlan(cell.fingerprint, stages, cell.folder)
+
+
+def run_cell(config: Config, *, home: Path, log: StageLog, progress: Progress) -> CellResult:
+    """Run what a cell still needs and write its result.
+
+    Args:
+        config: The cell.
+        home: The folder with ``data``, ``store`` and ``cells``.
+        log: Receives the metric history of the stages that are computed now.
+        progress: Receives steps and, at the end of an evaluation, its AP.
+
+    Returns:
+        The result, as ``result.json`` in the cell's folder has it.
+
+    Raises:
+        ValueError: For a user's mistake, or a run that was stopped for a stated reason.
+    """
+    cell = _open_cell(config, home, progress)
+    finished = _read_result(cell.folder)
+    if finished is not None:
+        return CellResult(cell.fingerprint, cell.folder, finished)
+    began = time.perf_counter()
+    torch.set_num_threads(config.numerics.threads)
+    # Two data sets may number their images alike, and then split alike.
+    split_name = digest([cell.dataset.sha256, cell.split.sha256])[:16]
+    labeled, unlabeled = write_split(cell.dataset, cell.split, home / "data/splits" / split_name)
+    _write_spec(cell)
+    materials = Materials(
+        config=config,
+        dataset=cell.dataset,
+        labeled=labeled,
+        unlabeled=unlabeled,
+        num_classes=len(cell.train.categories),
+        store=Store(home / "store"),
+        stages={stage.name: stage for stage in cell.stages},
+    )
+    outcomes = [perform(stage, materials, log=log, progress=progress) for stage in cell.stages]
+    device = str(make_accelerator(config).device)
+    result = _result(cell, outcomes, device) | {"seconds": time.perf_counter() - began}
+    write_json_atomic(cell.folder / "result.json", result)
+    return CellResult(cell.fingerprint, cell.folder, result)
+
+
+def _open_cell(config: Config, home: Path, progress: Progress | None) -> _Cell:
+    dataset = open_dataset(home, config.data.name, progress=progress)
+    train = load_coco(dataset.train_json, dataset.images)
+    split = make_split(train, fraction=config.data.label_fraction, seed=config.data.split_seed)
+    stages = plan_stages(config, data_sha=dataset.sha256, split_sha=split.sha256)
+    name = fingerprint(config, stages)
+    return _Cell(config, dataset, train, split, stages, name, home / "cells" / name[:16])
+
+
+def _read_result(folder: Path) -> dict[str, Any] | None:
+    try:
+        result: dict[str, Any] = json.loads((folder / "result.json").read_text("utf-8"))
+    except FileNotFoundError:
+        return None
+    return result
+
+
+def _write_spec(cell: _Cell) -> None:
+    cell.folder.mkdir(parents=True, exist_ok=True)
+    dump = cell.config.model_dump(mode="json")
+    write_json_atomic(
+        cell.folder / "spec.json",
+        {
+            "fingerprint": cell.fingerprint,
+            "config": dump,
+            "stages": [{"name": s.name, "key": s.key} for s in cell.stages],
+            "dataset": cell.dataset.name,
+            "sha256": cell.dataset.sha256,
+            "split_sha256": cell.split.sha256,
+            "labeled_images": len(cell.split.labeled),
+            "unlabeled_images": len(cell.split.unlabeled),
+        },
+    )
+    (cell.folder / "config.yaml").write_text(yaml.safe_dump(dump, sort_keys=False), "utf-8")
+
+
+def _result(cell: _Cell, outcomes: list[Outcome], device: str) -> dict[str, Any]:
+    evaluations = {
+        outcome.stage.start: outcome.result["metrics"]
+        for outcome in outcomes
+        if outcome.stage.kind == "evaluation"
+    }
+    final = evaluations[FINAL_STAGE[cell.config.pipeline.final]]
+    return {
+        "fingerprint": cell.fingerprint,
+        "final": {key: final[key] for key in AP_KEYS},
+        "evaluations": evaluations,
+        "stages": [
+            {
+                "name": outcome.stage.name,
+                "key": outcome.stage.key,
+                "reused": outcome.reused,
+                "seconds": outcome.result["seconds"],
+                "steps": outcome.result.get("steps"),
+                "peak_memory_bytes": outcome.result.get("peak_memory_bytes"),
+            }
+            for outcome in outcomes
+        ],
+        "environment": environment(device, cell.config.numerics.threads),
+    }

@@ -1,0 +1,121 @@
+"""One training step: the only file that knows the path of a batch from views to losses."""
+
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+
+from sskd.config import Config, ContrastConfig
+from sskd.engine.fit import Step
+from sskd.engine.stages import Stage
+from sskd.losses.contrastive import ContrastTerms, contrastive_term, match_positives
+from sskd.losses.memory_bank import MemoryBank
+from sskd.losses.objective import LossTerms, objective
+from sskd.losses.set_loss import set_loss
+from sskd.types import Batch, Predictions
+
+__all__ = ["build_step", "instance_ids"]
+
+NO_INSTANCE, UNKNOWN = -1, -2
+
+
+def build_step(stage: Stage, config: Config, *, bank: MemoryBank | None) -> Step:
+    """The step of a training stage: its terms and their weights, from the table's row."""
+    training, contrast = stage.training, stage.contrast
+    assert training is not None
+    semi_weight = training.semi_weight if stage.pseudo_labels is not None else 0.0
+    set_loss_settings = config.set_loss.model_dump()
+
+    def step(model: nn.Module, batch: Batch, generator: torch.Generator) -> LossTerms:
+        predictions: Predictions = model(batch.weak, embeddings=contrast is not None)
+        sup, semi = set_loss(
+            predictions,
+            batch.targets,
+            num_labeled=batch.num_labeled,
+            generator=generator,
+            **set_loss_settings,
+        )
+        pxl = None
+        if contrast is not None:
+            pxl = _contrast(model, batch, predictions, contrast, bank, generator)
+        return objective(
+            sup if batch.num_labeled else None,
+            semi if semi_weight > 0 else None,
+            pxl,
+            semi_weight=semi_weight,
+            pxl_weight=contrast.weight if contrast is not None else 0.0,
+        )
+
+    return step
+
+
+def _contrast(
+    model: nn.Module,
+    batch: Batch,
+    predictions: Predictions,
+    contrast: ContrastConfig,
+    bank: MemoryBank | None,
+    generator: torch.Generator,
+) -> ContrastTerms:
+    """L_pxl: the weak view learns, the strong view only answers."""
+    weak = predictions.pixel_embeddings
+    assert weak is not None
+    grid = (weak.shape[2], weak.shape[3])
+    with torch.no_grad():
+        strong = _embed_without_learning(model, batch.strong)
+    height, width = batch.weak.shape[2:]
+    positives, valid = match_positives(strong, batch.weak_to_strong, (height, width), grid)
+    settings = contrast.model_dump(exclude={"weight", "negatives"})
+    settings |= contrast.negatives.model_dump(exclude={"bank_size"})
+    return contrastive_term(
+        weak.flatten(2).transpose(1, 2),
+        positives,
+        valid,
+        predictions.mask_logits.detach(),
+        predictions.class_logits.detach(),
+        grid=grid,
+        instance_ids=instance_ids(batch, grid),
+        bank=bank,
+        generator=generator,
+        **settings,
+    )
+
+
+def _embed_without_learning(model: nn.Module, images: Tensor) -> Tensor:
+    """Embeddings of a second view, leaving the running statistics to the first.
+
+    Batch statistics normalise both views alike; only the weak view, which is what the model sees
+    at test time, is remembered.
+    """
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    tracking = [norm.track_running_stats for norm in norms]
+    for norm in norms:
+        norm.track_running_stats = False
+    try:
+        embeddings: Tensor = model.embed(images)  # type: ignore[operator]
+    finally:
+        for norm, kept in zip(norms, tracking, strict=True):
+            norm.track_running_stats = kept
+    return embeddings
+
+
+def instance_ids(batch: Batch, grid: tuple[int, int]) -> Int[Tensor, "b n"]:
+    """Which ground-truth instance lies at the centre of each location, for the diagnostics.
+
+    Returns:
+        A number unique in the batch; -1 for no instance; -2 throughout images without ground
+        truth, whose pseudo-labels prove nothing.
+    """
+    height, width = batch.weak.shape[2:]
+    device = batch.weak.device
+    rows = ((torch.arange(grid[0], device=device) + 0.5) * height / grid[0]).long()
+    columns = ((torch.arange(grid[1], device=device) + 0.5) * width / grid[1]).long()
+    ids = torch.full((len(batch.targets), grid[0] * grid[1]), UNKNOWN, device=device)
+    first = 0
+    for image, target in enumerate(batch.targets[: batch.num_labeled]):
+        ids[image] = NO_INSTANCE
+        if len(target.classes):
+            masks = target.masks[:, rows[:, None], columns].flatten(1)  # (n, locations)
+            found, instance = masks.max(dim=0)
+            ids[image] = torch.where(found, first + instance, NO_INSTANCE)
+        first += len(target.classes)
+    return ids
