@@ -1,0 +1,191 @@
+"""A home with hand-made cells: no training, no model, every number chosen by the test."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools import mask as rle
+
+from sskd.config import digest, load_scale
+from sskd.data.datasets import add_dataset
+from sskd.studies.declaration import Ablation, PlannedCell, Variant, cells, identify
+
+PAPER = {"uniform": 29.4, "mask": 30.6, "class": 31.1, "fusion": 32.2}
+SIZE = 48
+
+
+@dataclass
+class Home:
+    """Writes records as the engine would."""
+
+    path: Path
+    ablation: Ablation
+    cells: list[PlannedCell] = field(default_factory=list)
+
+    def plan(self, seeds: int) -> list[PlannedCell]:
+        base = load_scale("tiny")
+        planned = cells(self.ablation, base, {"data.name": "street"}, range(seeds))
+        self.cells = identify(planned, lambda config: digest(config.identity()))
+        return self.cells
+
+    @staticmethod
+    def box(left: int, top: int, width: int, height: int) -> np.ndarray:
+        mask = np.zeros((SIZE, SIZE), np.uint8)
+        mask[top : top + height, left : left + width] = 1
+        return mask
+
+    @staticmethod
+    def detection(image: int, mask: np.ndarray, score: float, category: int = 26) -> dict[str, Any]:
+        segmentation = encode(mask)
+        return {
+            "image_id": image,
+            "category_id": category,
+            "segmentation": segmentation,
+            "score": score,
+        }
+
+    def cell(self, variant: str, seed: int) -> PlannedCell:
+        return next(c for c in self.cells if (c.variant, c.seed) == (variant, seed))
+
+    def write(
+        self,
+        cell: PlannedCell,
+        ap: float | None,
+        *,
+        ap50: float | None = None,
+        sha256: str = "d" * 64,
+        environment: Mapping[str, Any] | None = None,
+        history: list[dict[str, float]] | None = None,
+        predictions: list[dict[str, Any]] | None = None,
+    ) -> None:
+        teacher, transfer = digest(["teacher", cell.seed]), digest(["transfer", cell.fingerprint])
+        evaluation = digest(["evaluate", cell.fingerprint])
+        stages = [
+            stage("self_training", teacher, seconds=300.0, steps=200, peak=700 * 2**20),
+            stage("transfer", transfer, seconds=60.0, steps=400, peak=500 * 2**20),
+            stage("evaluate_transfer", evaluation, seconds=4.0),
+        ]
+        keys = ("mask_ap", "mask_ap50", "mask_ap75", "mask_ap_small", "mask_ap_medium")
+        values = [ap, ap50 if ap50 is not None else ap, ap, ap, ap]
+        metrics = dict(zip(keys, values, strict=True)) | {"mask_ap_large": None}
+        dump(
+            self.path / "cells" / cell.fingerprint[:16] / "spec.json",
+            {
+                "fingerprint": cell.fingerprint,
+                "config": cell.config.model_dump(mode="json"),
+                "stages": [{"name": s["name"], "key": s["key"]} for s in stages],
+                "dataset": "street",
+                "sha256": sha256,
+                "split_sha256": "e" * 64,
+            },
+        )
+        per_class = {"car": ap, "train": None}
+        dump(
+            self.path / "cells" / cell.fingerprint[:16] / "result.json",
+            {
+                "fingerprint": cell.fingerprint,
+                "final": metrics,
+                "stages": stages,
+                "evaluations": {"transfer": metrics | {"per_class": per_class}},
+                "seconds": 70.0,
+                "environment": environment or {"torch": "2.8.0", "python": "3.11", "threads": 2},
+            },
+        )
+        if history is not None:
+            path = self.path / "store" / f"transfer-{transfer[:16]}" / "metrics.jsonl"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("".join(json.dumps(row) + "\n" for row in history))
+        if predictions is not None:
+            folder = self.path / "store" / f"evaluate_transfer-{evaluation[:16]}"
+            dump(folder / "predictions.json", predictions)
+
+
+def stage(name: str, key: str, *, seconds: float, **facts: int) -> dict[str, Any]:
+    return {
+        "name": name,
+        "key": key,
+        "reused": False,
+        "seconds": seconds,
+        "steps": facts.get("steps"),
+        "peak_memory_bytes": facts.get("peak"),
+    }
+
+
+def dump(path: Path, content: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
+
+
+def encode(mask: np.ndarray) -> dict[str, Any]:
+    code = rle.encode(np.asfortranarray(mask))
+    return {"size": code["size"], "counts": code["counts"].decode()}
+
+
+@pytest.fixture
+def ablation() -> Ablation:
+    return Ablation.model_validate(
+        {
+            "name": "negatives",
+            "path": Path("experiments/negatives.yaml"),
+            "question": "Which negatives?",
+            "source": {"paper": "arXiv 2604.03841", "table": 4, "setting": "Cityscapes val"},
+            "claim": "All three stay below their fusion.",
+            "base": "student-transfer",
+            "variants": {
+                name: Variant(
+                    label=name.capitalize(),
+                    changes={"contrast.negatives.score": name},
+                    paper={"mask_ap": ap},
+                )
+                for name, ap in PAPER.items()
+            },
+            "reference": "fusion",
+            "expected_order": ("fusion", "class", "mask", "uniform"),
+            "diagnostics": ("margin", "false_negative_rate"),
+            "notes": ("Uniform lies below no contrast at all.",),
+        }
+    )
+
+
+@pytest.fixture
+def home(tmp_path: Path, ablation: Ablation) -> Home:
+    return Home(tmp_path / "runs", ablation)
+
+
+@pytest.fixture
+def street(home: Home, tmp_path: Path) -> str:
+    """A data set of three images with three cars each; its hash."""
+    folder = tmp_path / "street"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    images, annotations = [], []
+    for image_id in (1, 2, 3):
+        name = f"{image_id}.png"
+        pixels = rng.integers(0, 255, (SIZE, SIZE, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / name)
+        images.append({"id": image_id, "file_name": name, "height": SIZE, "width": SIZE})
+        for number, mask in enumerate(
+            (Home.box(4, 4, 16, 16), Home.box(26, 24, 20, 10), Home.box(2, 40, 8, 6))
+        ):
+            annotations.append(
+                {
+                    "id": 10 * image_id + number,
+                    "image_id": image_id,
+                    "category_id": 26,
+                    "segmentation": encode(mask),
+                    "area": int(mask.sum()),
+                    "bbox": [0, 0, 1, 1],
+                    "iscrowd": 0,
+                }
+            )
+    categories = [{"id": 26, "name": "car"}]
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    dump(folder / "all.json", content)
+    both = folder / "all.json"
+    dataset = add_dataset(home.path, "street", train=both, val=both, images=folder)
+    return dataset.sha256
