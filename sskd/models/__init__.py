@@ -1,0 +1,1 @@
+"""Instance segmenters: an encoder, a head, a masked-attention decoder and a projection."""
