@@ -1,0 +1,1 @@
+"""Declarations of experiments, the ledger of their cells, and the view of them in MLflow."""

@@ -1,0 +1,88 @@
+"""Ctrl-C and SIGTERM only where they do no harm: in a cell's work, not in the middle of the books.
+
+A first signal elsewhere waits until the books are closed; whoever insists with a second one is
+obeyed at once, and the next launch puts things in order.
+"""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType, TracebackType
+from typing import Any
+
+__all__ = ["Interrupts", "Terminated"]
+
+
+class Terminated(KeyboardInterrupt):
+    """A polite request to end that did not come from the keyboard: SIGTERM or SIGHUP."""
+
+
+class Interrupts:
+    """Within this context signals raise ``KeyboardInterrupt`` in ``allowed`` regions only.
+
+    SIGTERM and SIGHUP raise ``Terminated``. Python delivers signals to the main thread, so in any
+    other thread this does nothing.
+    """
+
+    def __init__(self) -> None:
+        self._allowed = False
+        self._waiting: KeyboardInterrupt | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "Interrupts":
+        if threading.current_thread() is threading.main_thread():
+            for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+                number = getattr(signal, name, None)
+                # nohup ignores SIGHUP, and means it.
+                if number is not None and not (
+                    name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN
+                ):
+                    self._before[number] = signal.signal(number, self._receive)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        if error is None and self._waiting is not None:
+            raise self._waiting
+
+    @contextmanager
+    def allowed(self) -> Iterator[None]:
+        """A region that may be left at any line."""
+        self._raise_waiting()
+        self._allowed = True
+        try:
+            yield
+        finally:
+            self._allowed = False
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """A region within an allowed one that must not be left midway."""
+        before, self._allowed = self._allowed, False
+        try:
+            yield
+        finally:
+            self._allowed = before
+        if before:
+            self._raise_waiting()
+
+    def _raise_waiting(self) -> None:
+        if self._waiting is not None:
+            waiting, self._waiting = self._waiting, None
+            raise waiting
+
+    def _receive(self, number: int, _: FrameType | None) -> None:
+        insists = self._waiting is not None
+        error = KeyboardInterrupt() if number == signal.SIGINT else Terminated()
+        if self._allowed or insists:
+            # What runs now is left; what follows is putting things in order.
+            self._allowed = False
+            raise error
+        self._waiting = error

@@ -1,0 +1,212 @@
+"""Several cells at once: a process each, which dies with the controller.
+
+A worker runs whole cells, one after the other, and reports by messages; it knows neither ledger nor
+tracker. One that dies, for want of memory say, takes only its cell with it.
+"""
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnContext, SpawnProcess
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from sskd.config import Config
+
+__all__ = ["Ended", "Pool", "Progressed", "describe"]
+
+REPORT_SECONDS = 0.2
+"""A worker sends at most one progress message in this time, and the last one of everything."""
+
+GRACE_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Progressed:
+    """A worker got on: the arguments of ``sskd.types.Progress``."""
+
+    key: str
+    what: str
+    done: int
+    total: int
+    facts: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A worker is free again."""
+
+    key: str
+    error: str | None
+    """One line; ``None`` if the cell ran to its end."""
+    trace: str = ""
+
+
+class Pool:
+    """Workers for as long as the context lasts; leaving it ends them."""
+
+    def __init__(self, run_cell: Callable[..., object], home: Path, count: int) -> None:
+        """Start no process yet: one is started when there is a cell for it.
+
+        Args:
+            run_cell: As the controller has it; found again by its name in the other process.
+            home: Handed on.
+            count: How many cells run at once.
+        """
+        self._run_cell, self._home, self._count = run_cell, home, count
+        self._context: SpawnContext = multiprocessing.get_context("spawn")
+        self._idle: list[_Worker] = []
+        self._busy: dict[str, _Worker] = {}
+
+    @property
+    def free(self) -> int:
+        """Cells that can be submitted now."""
+        return self._count - len(self._busy)
+
+    def submit(self, key: str, config: Config) -> None:
+        """Hand a cell to a free worker."""
+        assert self.free > 0
+        worker = self._idle.pop() if self._idle else self._start()
+        worker.connection.send((key, config))
+        self._busy[key] = worker
+
+    def wait(self, seconds: float) -> list[Progressed | Ended]:
+        """What the busy workers report within a time; nothing if it passes quietly."""
+        messages: list[Progressed | Ended] = []
+        ready = wait([worker.connection for worker in self._busy.values()], seconds)
+        for key, worker in list(self._busy.items()):
+            if worker.connection not in ready:
+                continue
+            try:
+                message = worker.connection.recv()
+            except (EOFError, OSError):
+                worker.process.join(GRACE_SECONDS)
+                message = Ended(key, f"its process died ({_fate(worker.process.exitcode)})")
+            else:
+                if isinstance(message, Ended):
+                    self._idle.append(worker)
+            if isinstance(message, Ended):
+                del self._busy[key]
+            messages.append(message)
+        return messages
+
+    def __enter__(self) -> "Pool":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """End all workers now, in the middle of whatever they do."""
+        workers = [*self._idle, *self._busy.values()]
+        self._idle, self._busy = [], {}
+        for worker in workers:
+            worker.process.terminate()
+        deadline = time.monotonic() + GRACE_SECONDS
+        for worker in workers:
+            worker.process.join(max(0.0, deadline - time.monotonic()))
+            if worker.process.is_alive():
+                worker.process.kill()
+                worker.process.join()
+            worker.connection.close()
+
+    def _start(self) -> "_Worker":
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(
+            target=_work, args=(theirs, self._run_cell, self._home), name="sskd-worker"
+        )
+        with _without_ctrl_c():
+            process.start()
+        theirs.close()
+        return _Worker(process, ours)
+
+
+@dataclass(frozen=True)
+class _Worker:
+    process: SpawnProcess
+    connection: "Connection[Any, Any]"
+
+
+def describe(error: BaseException) -> str:
+    """An exception in one line; a ``ValueError`` speaks for itself."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, ValueError) and text else f"{type(error).__name__}: {text}"
+
+
+@contextmanager
+def _without_ctrl_c() -> Iterator[None]:
+    """A process started within never sees Ctrl-C, which goes to all of a terminal's processes.
+
+    Until ``_work`` begins it imports for seconds, and would end with a traceback.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _work(connection: "Connection[Any, Any]", run_cell: Callable[..., object], home: Path) -> None:
+    """A worker's life."""
+    # Where it cannot be kept away: the controller decides what becomes of us.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_die_with_controller, daemon=True).start()
+    while True:
+        try:
+            key, config = connection.recv()
+        except (EOFError, OSError):
+            return
+        try:
+            run_cell(config, home=home, log=_no_log, progress=_Reporter(connection, key))
+        except Exception as error:
+            connection.send(Ended(key, describe(error), traceback.format_exc()))
+        else:
+            connection.send(Ended(key, None))
+
+
+def _die_with_controller() -> None:
+    """A controller that is killed cannot end its workers, and the next one runs the same cells."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os._exit(1)
+
+
+def _no_log(*_: object) -> None:
+    """Metrics travel through files."""
+
+
+class _Reporter:
+    """Sends progress, but not every step."""
+
+    def __init__(self, connection: "Connection[Any, Any]", key: str) -> None:
+        self._connection, self._key = connection, key
+        self._last = 0.0
+
+    def __call__(self, what: str, done: int, total: int, **facts: float) -> None:
+        now = time.monotonic()
+        if done >= total or now - self._last >= REPORT_SECONDS:
+            self._last = now
+            self._connection.send(Progressed(self._key, what, done, total, facts))
+
+
+def _fate(code: int | None) -> str:
+    if code is not None and code < 0:
+        return signal.Signals(-code).name
+    return f"exit code {code}"

@@ -1,0 +1,35 @@
+"""``python launch.py HOME SEEDS WORKERS``: one launch of the shipped ablation with fake cells."""
+
+import sys
+from pathlib import Path
+
+from fake_cell import plan_cell, run_cell
+
+from sskd.config import load_scale
+from sskd.studies.controller import run_ablation
+from sskd.studies.declaration import cells, load_ablation
+
+
+def main() -> int:
+    home, seeds, workers = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    ablation = load_ablation("negatives", Path("/nowhere"))
+    try:
+        outcome = run_ablation(
+            ablation,
+            cells=cells(ablation, load_scale("tiny"), {}, range(seeds)),
+            home=home,
+            run_cell=run_cell,
+            plan_cell=plan_cell,
+            workers=workers,
+            progress=lambda *_, **__: None,
+            on_cell=lambda event: print(event.state, event.cell.name, flush=True),
+        )
+    except KeyboardInterrupt:
+        return 130
+    assert outcome.tracking_error is None, outcome.tracking_error
+    print("mlflow" in sys.modules, outcome.done, len(outcome.failed))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,111 @@
+import os
+import signal
+import threading
+
+import pytest
+
+from sskd.studies.interrupts import Interrupts, Terminated
+
+
+def send(number: signal.Signals = signal.SIGINT) -> None:
+    os.kill(os.getpid(), number)
+
+
+def test_a_signal_ends_work_at_once():
+    done = []
+
+    def work() -> None:
+        with Interrupts() as interrupts, interrupts.allowed():
+            done.append("begun")
+            send()
+            done.append("never")
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert done == ["begun"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_polite_end_is_told_from_ctrl_c(number):
+    with pytest.raises(Terminated), Interrupts() as interrupts, interrupts.allowed():
+        send(number)
+
+
+def before_the_work(done: list[str]) -> None:
+    with Interrupts() as interrupts:
+        send()
+        done.append("closed")
+        with interrupts.allowed():
+            done.append("never")
+
+
+def in_the_middle_of_it(done: list[str]) -> None:
+    with Interrupts() as interrupts, interrupts.allowed():
+        with interrupts.held():
+            send()
+            done.append("closed")
+        done.append("never")
+
+
+def after_it(done: list[str]) -> None:
+    with Interrupts() as interrupts:
+        try:
+            with interrupts.allowed():
+                send()
+        finally:
+            send()  # somebody impatient
+            done.append("closed")
+
+
+@pytest.mark.parametrize("work", [before_the_work, in_the_middle_of_it, after_it])
+def test_the_books_are_closed_first(work):
+    done: list[str] = []
+    with pytest.raises(KeyboardInterrupt):
+        work(done)
+    assert done == ["closed"]
+
+
+def test_who_insists_is_obeyed():
+    done = []
+
+    def work() -> None:
+        with Interrupts():
+            send()
+            done.append("asked")
+            send()
+            done.append("never")
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert done == ["asked"]
+
+
+def test_a_signal_that_found_no_work_is_not_lost():
+    with pytest.raises(KeyboardInterrupt), Interrupts():
+        send()
+
+
+def test_handlers_are_put_back_and_nohup_is_respected():
+    before = signal.getsignal(signal.SIGTERM)
+    hangup = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Interrupts():
+            assert signal.getsignal(signal.SIGTERM) is not before
+            send(signal.SIGHUP)
+        assert signal.getsignal(signal.SIGTERM) is before
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, hangup)
+
+
+def test_other_threads_have_no_signals():
+    seen = []
+
+    def work() -> None:
+        with Interrupts() as interrupts, interrupts.allowed():
+            seen.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [signal.getsignal(signal.SIGINT)]
