@@ -39,7 +39,7 @@ class ToycityCounts:
     """Images of the target domain to evaluate on."""
 
 
-DEFAULT_COUNTS = ToycityCounts(source=800, train=660, val=150)
+DEFAULT_COUNTS = ToycityCounts(source=800, train=440, val=150)
 
 _SETS: tuple[tuple[str, ToycityDomain], ...] = (
     ("source", SOURCE),
