@@ -3,6 +3,7 @@
 import colorsys
 import os
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,14 @@ _MARGIN = 6
 _FILL = 0.4
 
 
-def draw_sheet(data: CocoData, path: Path, *, count: int, seed: int) -> None:
+def draw_sheet(
+    data: CocoData,
+    path: Path,
+    *,
+    count: int,
+    seed: int,
+    image_ids: Sequence[int] | None = None,
+) -> None:
     """Write a PNG of images with masks, each instance in its own colour, crowds in grey.
 
     Args:
@@ -27,6 +35,7 @@ def draw_sheet(data: CocoData, path: Path, *, count: int, seed: int) -> None:
         path: Replaced if it exists.
         count: Images on the sheet, or all of them where there are fewer.
         seed: Which images.
+        image_ids: The images to show, in this order, rather than a random choice.
 
     Raises:
         ValueError: If ``count`` is not positive, there is no image, or one is unreadable.
@@ -36,9 +45,8 @@ def draw_sheet(data: CocoData, path: Path, *, count: int, seed: int) -> None:
     if not data.images:
         raise ValueError(f"{data.path}: no images to show")
     order = np.random.default_rng(seed).permutation(len(data.images))
-    ids = sorted((data.images[place].id for place in order), key=lambda i: not data.annotations(i))[
-        :count
-    ]
+    chosen = sorted((data.images[i].id for i in order), key=lambda i: not data.annotations(i))
+    ids = list(image_ids or chosen)[:count]
     columns = max(1, min(len(ids), round(len(ids) ** 0.5)))
     rows = -(-len(ids) // columns)
     step = (_TILE + _MARGIN, _TILE + _CAPTION + _MARGIN)

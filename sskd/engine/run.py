@@ -15,6 +15,7 @@ from sskd.data.datasets import DataSet, open_dataset
 from sskd.data.splits import Split, make_split, write_split
 from sskd.engine.environment import environment
 from sskd.engine.perform import Materials, Outcome, StageLog, make_accelerator, perform
+from sskd.engine.samples import draw_samples
 from sskd.engine.stages import FINAL_STAGE, Stage, fingerprint, plan_stages
 from sskd.engine.store import Store, write_json_atomic
 from sskd.types import Progress
@@ -119,6 +120,9 @@ def run_cell(config: Config, *, home: Path, log: StageLog, progress: Progress) -
     outcomes = [perform(stage, materials, log=log, progress=progress) for stage in cell.stages]
     device = str(make_accelerator(config).device)
     result = _result(cell, outcomes, device) | {"seconds": time.perf_counter() - began}
+    evaluation = materials.stored(f"evaluate_{FINAL_STAGE[config.pipeline.final]}")
+    val = load_coco(cell.dataset.val_json, cell.dataset.val_images)
+    draw_samples(val, evaluation.folder / "predictions.json", cell.folder)
     write_json_atomic(cell.folder / "result.json", result)
     return CellResult(cell.fingerprint, cell.folder, result)
 

@@ -103,6 +103,7 @@ def run_ablation(
 
     cells = identify(cells, fingerprint)
     plan = plan_id(_with_seed_0(cells, fingerprint))
+    cells = _spread(cells, workers)
     with (
         Interrupts() as interrupts,
         study_lock(home, experiment),
@@ -165,6 +166,17 @@ def _run_in_pool(books: Books, pool: Pool, interrupts: Interrupts, progress: "Pr
         for claim, run, _ in active.values():
             books.interrupt(claim, run)
         raise
+
+
+def _spread(cells: Sequence[PlannedCell], workers: int) -> list[PlannedCell]:
+    """The same cells, begun with as many different seeds as there are workers.
+
+    Cells of one seed share its teacher: two workers that began with the same seed would both need
+    it, and one would wait.
+    """
+    first_of_seed = {cell.seed: cell for cell in reversed(cells)}
+    front = [first_of_seed[seed] for seed in sorted(first_of_seed)[:workers]]
+    return [*front, *(cell for cell in cells if cell not in front)]
 
 
 def _with_seed_0(

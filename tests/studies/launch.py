@@ -1,5 +1,6 @@
 """``python launch.py HOME SEEDS WORKERS``: one launch of the shipped ablation with fake cells."""
 
+import faulthandler
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from sskd.studies.declaration import cells, load_ablation
 
 
 def main() -> int:
+    faulthandler.dump_traceback_later(90, exit=True)  # says where, should it ever hang
     home, seeds, workers = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     ablation = load_ablation("negatives", Path("/nowhere"))
     try:
