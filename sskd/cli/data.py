@@ -1,0 +1,175 @@
+"""The ``sskd data`` group: add a data set, check it, split it, look at it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sskd.cli.console import print_table, say
+from sskd.cli.options import Home, examples
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    help="Data sets: add, make, check, split, show.", no_args_is_help=True, rich_markup_mode=None
+)
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="A data set (see `sskd list`).")]
+
+
+@app.command(
+    epilog=examples("sskd data add cells --train train.json --val val.json --images images/")
+)
+def add(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What to call it.")],
+    train: Annotated[Path, typer.Option("--train", metavar="JSON", help="COCO file to train on.")],
+    val: Annotated[Path, typer.Option("--val", metavar="JSON", help="COCO file to evaluate on.")],
+    images: Annotated[Path, typer.Option("--images", metavar="DIR", help="Folder of the images.")],
+    val_images: Annotated[
+        Path | None,
+        typer.Option("--val-images", metavar="DIR", help="Where the val images are, if elsewhere."),
+    ] = None,
+    unlabeled_images: Annotated[
+        Path | None,
+        typer.Option("--unlabeled-images", metavar="DIR", help="More images, without any labels."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace one of this name.")] = False,
+    home: Home = Path("runs"),
+) -> None:
+    """Register COCO instances under a name; nothing is copied.
+
+    Every annotation is validated first, and nothing is registered if one is wrong.
+    """
+    from sskd.cli.progress import open_display
+    from sskd.data.coco import load_coco
+    from sskd.data.datasets import add_dataset
+
+    with open_display() as display:
+        added = add_dataset(
+            home,
+            name,
+            train=train,
+            val=val,
+            images=images,
+            val_images=val_images,
+            unlabeled_images=unlabeled_images,
+            force=force,
+            progress=display,
+        )
+    data = load_coco(added.train_json, added.images)
+    say(
+        f"added {added.name}: {len(data.images)} training images, {len(data.categories)} classes; "
+        f"next: sskd data check {added.name}"
+    )
+
+
+@app.command(epilog=examples("sskd data make toycity"))
+def make(name: Name, home: Home = Path("runs")) -> None:
+    """Draw the embedded data set now; otherwise its first use does."""
+    from sskd.cli.progress import open_display
+    from sskd.data.datasets import open_dataset
+
+    if name != "toycity":
+        raise ValueError(f"only toycity can be made, not {name!r}; see sskd data add --help")
+    with open_display() as display:
+        made = open_dataset(home, name, progress=display)
+    say(f"{made.name} is in {made.folder}")
+
+
+@app.command(
+    epilog=examples(
+        "sskd data check toycity", "sskd data check mine --queries 32 --label-fraction 0.05"
+    )
+)
+def check(
+    name: Name,
+    queries: Annotated[
+        int,
+        typer.Option("--queries", min=1, metavar="N", help="Instances a model can predict."),
+    ] = 100,
+    label_fraction: Annotated[
+        float,
+        typer.Option("--label-fraction", metavar="P", help="The share that will be labeled."),
+    ] = 0.1,
+    home: Home = Path("runs"),
+) -> None:
+    """Find what would hurt training or make its numbers wrong.
+
+    Exits with 1 if something must be repaired first.
+    """
+    from sskd.cli.progress import open_display
+    from sskd.data.datasets import check_dataset, open_dataset
+
+    dataset = open_dataset(home, name)
+    with open_display() as display:
+        findings = check_dataset(
+            dataset, queries=queries, label_fraction=label_fraction, progress=display
+        )
+    if not findings:
+        say(f"{name}: nothing found that would hurt training")
+        return
+    print_table(
+        ("severity", "where", "finding"), [(f.severity, f.where, f.message) for f in findings]
+    )
+    if any(f.severity == "error" for f in findings):
+        raise typer.Exit(1)
+
+
+@app.command(epilog=examples("sskd data split toycity --label-fraction 0.1"))
+def split(
+    name: Name,
+    label_fraction: Annotated[
+        float,
+        typer.Option(
+            "--label-fraction", metavar="P", help="Share of images that keeps labels, 0 < P <= 1."
+        ),
+    ],
+    split_seed: Annotated[
+        int, typer.Option("--split-seed", min=0, metavar="N", help="Which order of the images.")
+    ] = 0,
+    home: Home = Path("runs"),
+) -> None:
+    """Show which images a label fraction keeps labels for.
+
+    Splits of one seed are nested: 5 % within 10 % within 30 %.
+    """
+    from sskd.data.coco import load_coco
+    from sskd.data.datasets import open_dataset
+    from sskd.data.splits import make_split
+
+    dataset = open_dataset(home, name)
+    train = load_coco(dataset.train_json, dataset.images)
+    made = make_split(train, fraction=label_fraction, seed=split_seed)
+    counts = {category.id: 0 for category in train.categories}
+    for image_id in made.labeled:
+        for annotation in train.annotations(image_id):
+            counts[annotation.category_id] += 1
+    say(
+        f"{name}: {len(made.labeled)} labeled and {len(made.unlabeled)} unlabeled images "
+        f"(split {made.sha256[:16]})"
+    )
+    print_table(
+        ("class", "labeled instances"),
+        [(category.name, str(counts[category.id])) for category in train.categories],
+    )
+
+
+@app.command(epilog=examples("sskd data show toycity --out toycity.png --count 12"))
+def show(
+    name: Name,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="PNG", help="The picture. Default: NAME.png.")
+    ] = None,
+    count: Annotated[
+        int, typer.Option("--count", min=1, metavar="N", help="How many images.")
+    ] = 12,
+    seed: Annotated[int, typer.Option("--seed", min=0, metavar="N", help="Which images.")] = 0,
+    home: Home = Path("runs"),
+) -> None:
+    """Write a picture of images with their masks drawn."""
+    from sskd.data.datasets import draw, open_dataset
+
+    dataset = open_dataset(home, name)
+    path = out or Path(f"{dataset.name}.png")
+    draw(dataset, path, count=count, seed=seed)
+    say(f"wrote {path}")

@@ -1,0 +1,77 @@
+"""``sskd evaluate``: one checkpoint on one data set."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sskd.cli.console import percent, print_table, say
+from sskd.cli.options import Data, Home
+
+__all__ = ["evaluate"]
+
+
+def evaluate(
+    checkpoint: Annotated[
+        str,
+        typer.Argument(
+            metavar="CHECKPOINT",
+            help="The beginning of a cell's fingerprint, a cell's folder, or a stage's folder.",
+        ),
+    ],
+    data: Data = None,
+    home: Home = Path("runs"),
+) -> None:
+    """Measure the mask AP of a trained model.
+
+    On the val images of a data set; without --data it is the one that the model was trained on.
+    """
+    import torch
+
+    from sskd.cli.checkpoints import find_checkpoint
+    from sskd.cli.progress import open_display
+    from sskd.data.coco import load_coco
+    from sskd.data.datasets import open_dataset
+    from sskd.engine.checkpoint import load_weights
+    from sskd.engine.evaluate import evaluate as measure
+    from sskd.engine.perform import make_accelerator
+    from sskd.models.student import build
+
+    found = find_checkpoint(checkpoint, home=home)
+    config = found.config
+    dataset = open_dataset(home, data or config.data.name)
+    val = load_coco(dataset.val_json, dataset.val_images)
+    names = [category.name for category in val.categories]
+    if data is not None and data != config.data.name:
+        own = open_dataset(home, config.data.name)
+        known = [c.name for c in load_coco(own.train_json, own.images).categories]
+        if names != known:
+            raise ValueError(
+                f"{dataset.name} has the classes {', '.join(names)}; "
+                f"the model predicts {', '.join(known)}"
+            )
+    torch.set_num_threads(config.numerics.threads)
+    device = make_accelerator(config).device
+    model = build(
+        getattr(config, found.role),
+        num_classes=len(names),
+        generator=torch.Generator().manual_seed(0),  # its weights are loaded next
+    )
+    load_weights(found.stage.weights, model)
+    with open_display() as display:
+        result = measure(
+            model.to(device), val, config=config.evaluation, device=device, progress=display
+        )
+    say(f"{found.stage.name} ({found.stage.key[:16]}) on {dataset.name}, {len(val.images)} images")
+    values = {
+        "AP": result.mask_ap,
+        "AP50": result.mask_ap50,
+        "AP75": result.mask_ap75,
+        "AP small": result.mask_ap_small,
+        "AP medium": result.mask_ap_medium,
+        "AP large": result.mask_ap_large,
+    }
+    print_table(
+        ("mask AP", "%"),
+        [(name, percent(value)) for name, value in (values | result.per_class).items()],
+    )

@@ -1,0 +1,84 @@
+"""From options to valid configs: the mistakes that need no data set to be found.
+
+It imports no torch, so that a mistyped name is told at once. ``sskd.cli.prepare`` goes on.
+"""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from sskd.cli.doctor import available_cores
+from sskd.cli.options import LaunchOptions
+from sskd.config import Config, base_for, build_config, load_scale, parse_overrides
+from sskd.studies.declaration import Ablation, PlannedCell, cells, load_ablation
+
+__all__ = ["check_folder", "resolve_single", "resolve_study"]
+
+
+def resolve_study(name: str, options: LaunchOptions) -> tuple[Ablation, list[PlannedCell]]:
+    """An ablation and its cells, not yet identified.
+
+    Raises:
+        ValueError: One line on the first mistake in declaration, settings, threads or home.
+    """
+    ablation = load_ablation(name, Path.cwd())
+    base, changes = _base(options)
+    planned = cells(ablation, base, changes, range(options.seeds))
+    _check_threads((cell.config for cell in planned), options)
+    check_folder(options.home, "--home")
+    return ablation, planned
+
+
+def resolve_single(options: LaunchOptions, seed: int) -> PlannedCell:
+    """One cell as the base has it, not yet identified; checked like an ablation's.
+
+    Raises:
+        ValueError: One line on the first mistake.
+    """
+    base, changes = _base(options)
+    if "seed" in changes:
+        raise ValueError("seed: say it with --seed")
+    config = build_config(base, changes | {"seed": seed})
+    _check_threads([config], options)
+    check_folder(options.home, "--home")
+    return PlannedCell("train", seed, config)
+
+
+def check_folder(folder: Path, option: str) -> None:
+    """Make a folder, before there is anything that must not be lost for want of it.
+
+    Raises:
+        ValueError: If it cannot be made or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"{option} {folder}: {error.strerror}") from None
+    if not os.access(folder, os.W_OK):
+        raise ValueError(f"{option} {folder}: cannot be written")
+
+
+def _base(options: LaunchOptions) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The scale's base for the data set, and the user's own changes of it, by dotted key."""
+    changes = parse_overrides(options.settings)
+    default = load_scale(options.scale)["data"]["name"]
+    data = str(changes.pop("data.name", None) or options.data or default)
+    if data.endswith(".json"):
+        data = str(Path(data).expanduser().resolve())
+    base = base_for(options.scale, data)
+    if options.label_fraction is not None:
+        changes = {"data.label_fraction": options.label_fraction} | changes
+    return base, changes
+
+
+def _check_threads(configs: Iterable[Config], options: LaunchOptions) -> None:
+    """Refuse what would run several times slower than one cell after the other."""
+    threads, cores = max(config.numerics.threads for config in configs), available_cores()
+    workers = options.workers or 1
+    if threads * workers > cores and workers > 1 and not options.oversubscribe:
+        raise ValueError(
+            f"--workers {workers} with numerics.threads {threads} needs "
+            f"{threads * workers} cores, but there are {cores}; lower one of the two "
+            "(numerics.threads is part of a run's identity), or add --oversubscribe"
+        )

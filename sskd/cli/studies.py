@@ -1,0 +1,146 @@
+"""Commands that look at what there is: ``list``, ``status``, ``report``, ``ui``."""
+
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sskd.cli.console import print_table, say
+from sskd.cli.options import (
+    Data,
+    Home,
+    LabelFraction,
+    LaunchOptions,
+    Out,
+    Scale,
+    Seeds,
+    Settings,
+)
+
+__all__ = ["list_", "report", "status", "ui"]
+
+
+def list_(home: Home = Path("runs")) -> None:
+    """Ablations with the paper's table, data sets, and scales.
+
+    Add an ablation of your own by adding a file to experiments/ in the working directory.
+    """
+    from sskd.config import SCALES, load_scale
+    from sskd.studies.declaration import find_declarations
+
+    print_table(
+        ("ablation", "paper", "variants", "question"),
+        [_ablation_row(name, path) for name, path in sorted(find_declarations(Path.cwd()).items())],
+    )
+    say("")
+    # As `sskd.data.datasets.list_datasets` says, which takes seconds to import.
+    added = {path.parent.name: str(path.parent) for path in home.glob("data/*/dataset.json")}
+    print_table(
+        ("data set", "where"),
+        sorted(({"toycity": "made on first use"} | added).items()),
+    )
+    say("")
+    bases = {name: load_scale(name) for name in SCALES}
+    print_table(
+        ("scale", "data", "deviations from the paper"),
+        [
+            (name, str(base["data"]["name"]), str(len(base["deviations"])))
+            for name, base in bases.items()
+        ],
+    )
+
+
+def _ablation_row(name: str, path: Path) -> tuple[str, str, str, str]:
+    from sskd.studies.declaration import load_declaration
+
+    try:
+        ablation = load_declaration(path)
+    except ValueError as error:  # one broken file must not hide the others
+        return name, "-", "-", f"broken: {error}"
+    table = f"table {ablation.source.table}" if ablation.source else "-"
+    return name, table, str(len(ablation.variants)), ablation.question
+
+
+def status(home: Home = Path("runs")) -> None:
+    """Studies: cells done, running, pending, failed."""
+    from sskd.studies.ledger import study_status
+
+    studies = study_status(home)
+    if not studies:
+        say(f"no study in {home} yet; begin one with `sskd ablate negatives`")
+        return
+    print_table(
+        ("study", "done", "running", "pending", "failed"),
+        [(s.name, str(s.done), str(s.running), str(s.pending), str(s.failed)) for s in studies],
+    )
+    for study in studies:
+        for cell, reason in study.failures:
+            say(f"failed: {study.name} {cell}: {reason}")
+
+
+def report(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="An ablation (see `sskd list`).")],
+    scale: Scale = "tiny",
+    data: Data = None,
+    seeds: Seeds = 3,
+    label_fraction: LabelFraction = None,
+    settings: Settings = None,
+    out: Out = None,
+    home: Home = Path("runs"),
+) -> None:
+    """Write an ablation's report again; computes nothing.
+
+    From the records that exist: a cell that is missing prints as missing, with the command that
+    fills it. Give the same options as to `sskd ablate`.
+    """
+    from sskd.cli.resolve import check_folder, resolve_study
+
+    options = LaunchOptions(
+        home=home,
+        scale=scale,
+        data=data,
+        seeds=seeds,
+        label_fraction=label_fraction,
+        settings=tuple(settings or ()),
+    )
+    ablation, planned = resolve_study(name, options)
+
+    from sskd.cli.prepare import prepare, report_folder
+    from sskd.reporting.report import write_report
+
+    study = prepare(ablation, planned, home)
+    folder = out or report_folder(study)
+    check_folder(folder, "--out")
+    path = write_report(
+        study.ablation,
+        study.cells,
+        home=home,
+        out=folder,
+        command=options.command(name),
+    )
+    say(f"report: {path}")
+
+
+def ui(
+    port: Annotated[
+        int, typer.Option("--port", min=1, max=65535, metavar="N", help="On this machine only.")
+    ] = 5000,
+    home: Home = Path("runs"),
+) -> None:
+    """Open MLflow on what was tracked, the light way."""
+    database = home / "mlflow.db"
+    if not database.is_file():
+        raise ValueError(f"nothing was tracked in {home} yet: there is no {database.name}")
+    say(f"MLflow on http://127.0.0.1:{port} (Ctrl-C ends it); from another machine:")
+    say(f"  ssh -L {port}:localhost:{port} {socket.gethostname()}")
+    # Four workers and the job runner would take over a gigabyte for one reader.
+    environment = os.environ | {
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
+    command = [sys.executable, "-m", "mlflow", "ui", "--workers", "1", "--host", "127.0.0.1"]
+    command += ["--port", str(port), "--backend-store-uri", f"sqlite:///{database}"]
+    os.execve(sys.executable, command, environment)  # noqa: S606 - no shell is wanted

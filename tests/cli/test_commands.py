@@ -1,0 +1,84 @@
+"""``list``, ``data`` and ``ui``: what they print, and that it is so."""
+
+import json
+import os
+import sys
+
+import pytest
+from PIL import Image
+
+from sskd.data.datasets import list_datasets
+
+FILES = ["--train", "train.json", "--val", "val.json", "--images", "images"]
+ADD = ["data", "add", "mine", *FILES, "--unlabeled-images", "more"]
+
+
+def test_list_shows_ablations_data_sets_and_scales(sskd, own_data):
+    assert sskd(*ADD).exit_code == 0
+    lines = [line.split() for line in sskd("list").stdout.splitlines() if line]
+    first = {line[0]: line for line in lines}
+    assert first["negatives"][1:4] == ["table", "4", "4"]
+    assert {"toycity", "mine"} <= first.keys()
+    assert set(list_datasets(own_data / "runs")) == {"toycity", "mine"}
+    assert {"tiny", "small", "paper"} <= first.keys()
+
+
+def test_home_comes_from_the_environment_too(sskd, own_data, monkeypatch):
+    monkeypatch.setenv("SSKD_HOME", str(own_data / "elsewhere"))
+    assert sskd(*ADD).exit_code == 0
+    assert (own_data / "elsewhere" / "data" / "mine" / "dataset.json").is_file()
+    assert not (own_data / "runs").exists()
+
+
+def test_own_data_is_added_checked_split_and_shown(sskd, own_data):
+    added = sskd(*ADD)
+    assert "added mine: 10 training images, 2 classes" in added.stdout
+    twice = sskd(*ADD)
+    assert twice.exit_code == 2
+    assert "--force" in twice.stderr
+    assert sskd(*ADD, "--force").exit_code == 0
+
+    assert sskd("data", "check", "mine").exit_code == 0
+    split = sskd("data", "split", "mine", "--label-fraction", "0.3").stdout
+    assert "mine: 3 labeled and 7 unlabeled images" in split
+    assert ["nut", "3"] in [line.split() for line in split.splitlines()]
+
+    shown = sskd("data", "show", "mine", "--count", "2", "--out", "sheet.png")
+    assert shown.stdout == "wrote sheet.png\n"
+    with Image.open(own_data / "sheet.png") as picture:
+        assert picture.width > 64
+
+
+def test_a_data_set_that_would_hurt_training_exits_with_1(sskd, own_data):
+    train = json.loads((own_data / "train.json").read_text())
+    train["annotations"] = [a for a in train["annotations"] if a["category_id"] == 3]
+    (own_data / "train.json").write_text(json.dumps(train))
+    assert sskd(*ADD).exit_code == 0
+    done = sskd("data", "check", "mine")
+    assert done.exit_code == 1
+    assert "'bolt' has instances in val only" in done.stdout
+
+
+@pytest.mark.slow
+def test_toycity_can_be_made_ahead(sskd, workplace):
+    done = sskd("data", "make", "toycity")
+    assert done.exit_code == 0
+    assert (workplace / "runs" / "data" / "toycity" / "dataset.json").is_file()
+
+
+def test_ui_is_mlflow_the_light_way(sskd, workplace, monkeypatch):
+    calls = []
+    monkeypatch.setattr(os, "execve", lambda *args: calls.append(args))
+    home = workplace / "runs"
+    home.mkdir()
+    (home / "mlflow.db").write_bytes(b"")
+    done = sskd("ui", "--port", "5123")
+    assert done.exit_code == 0
+    assert "http://127.0.0.1:5123" in done.stdout
+    ((program, command, environment),) = calls
+    assert program == sys.executable
+    text = " ".join(command)
+    assert "-m mlflow ui --workers 1 --host 127.0.0.1 --port 5123" in text
+    assert f"--backend-store-uri sqlite:///{home}/mlflow.db" in text
+    assert str(home).startswith("/")  # four slashes: absolute, whatever the working directory
+    assert environment["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] == "false"

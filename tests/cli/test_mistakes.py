@@ -1,0 +1,119 @@
+"""A user's mistake: exit code 2, nothing computed, one line that says what would be right."""
+
+import subprocess
+import sys
+
+import pytest
+
+
+def one_line(done) -> str:
+    assert done.exit_code == 2, done.output
+    assert done.stdout in ("", "negatives: 4 cells, 4 variants x 1 seeds\n") or (
+        done.stdout == "negatives: 12 cells, 4 variants x 3 seeds\n"
+    )
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: ")
+    return line
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        ("ablate negative", "no ablation 'negative'; did you mean 'negatives'?"),
+        ("ablate negatives --scale tinny", "unknown scale 'tinny'; did you mean 'tiny'?"),
+        ("ablate negatives --set contrast.wieght=1", "did you mean 'contrast.weight'?"),
+        ("ablate negatives --set contrast.weight=-1", "contrast.weight: "),
+        ("ablate negatives --set contrast.weight=often", "contrast.weight: "),
+        ("ablate negatives --set contrast.weight", "expected key=value"),
+        ("ablate negatives --set contrast.negatives.score=mask", "varies"),
+        ("ablate negatives --set seed=3", "--seeds"),
+        ("ablate negatives --label-fraction 0", "data.label_fraction: "),
+        ("ablate negatives --label-fraction 1.5", "data.label_fraction: "),
+        ("ablate negatives --label-fraction nan", "data.label_fraction: "),
+        ("ablate negatives --data toycty", "unknown data set 'toycty'"),
+        ("ablate negatives --data gone/dataset.json", "no such data set description"),
+        ("ablate negatives --label-fraction 0.01", "has no labeled image at label fraction 0.01"),
+        ("plan negative", "did you mean 'negatives'?"),
+        ("report negative", "did you mean 'negatives'?"),
+        ("train --set tua=0.1", "did you mean 'tau'?"),
+        ("train --set seed=1", "--seed"),
+        ("evaluate 0123abcd", "no checkpoint '0123abcd'"),
+        ("evaluate *", "no checkpoint '*'"),
+        ("evaluate .", "neither a cell"),
+        ("data check toycty", "unknown data set 'toycty'"),
+        ("data show toycty", "unknown data set 'toycty'"),
+        ("data make city", "only toycity can be made"),
+        ("data split toycity --label-fraction 2", "label fraction must lie in (0, 1], got 2"),
+        ("data add mine --train no.json --val no.json --images .", "no.json"),
+        ("ui", "there is no mlflow.db"),
+    ],
+)
+def test_mistakes_are_one_line(sskd, with_toycity, command, says):
+    assert says in one_line(sskd(*command.split()))
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        ("ablate", "NAME"),
+        ("ablat negatives", "ablat"),
+        ("ablate negatives --seed 3", "--seed"),
+        ("ablate negatives --seeds 0", "--seeds"),
+        ("ablate negatives --seeds few", "--seeds"),
+        ("ablate negatives --workers 0", "--workers"),
+        ("data split toycity", "--label-fraction"),
+        ("ui --port 70000", "--port"),
+    ],
+)
+def test_usage_errors_name_the_option(sskd, command, says):
+    done = sskd(*command.split())
+    assert done.exit_code == 2
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_more_threads_than_cores_are_refused_by_name(sskd, with_toycity, monkeypatch):
+    monkeypatch.setattr("sskd.cli.resolve.available_cores", lambda: 4)
+    command = ["ablate", "negatives", "--seeds", "1", "--dry-run", "--set", "numerics.threads=2"]
+    line = one_line(sskd(*command, "--workers", "3"))
+    assert "--workers 3" in line
+    assert "numerics.threads 2" in line
+    assert "6 cores, but there are 4" in line
+    for fitting in (["--workers", "2"], ["--workers", "3", "--oversubscribe"]):
+        assert sskd(*command, *fitting).exit_code == 0
+
+
+def test_a_home_that_cannot_be_made_is_a_mistake(sskd, workplace):
+    (workplace / "file").write_text("")
+    line = one_line(sskd("plan", "negatives", "--home", "file/home"))
+    assert "--home" in line
+
+
+def test_a_report_folder_that_cannot_be_made_is_found_before_computing(sskd, with_toycity):
+    (with_toycity / "file").write_text("")
+    done = sskd("ablate", "negatives", "--seeds", "1", "--out", "file/reports")
+    assert "--out file/reports" in one_line(done)
+    assert not (with_toycity / "runs" / "cells").exists()
+
+
+def test_a_mistyped_name_is_told_before_torch_is_imported(workplace):
+    probe = (
+        "import sys; from typer.testing import CliRunner; from sskd.cli.app import app\n"
+        "done = CliRunner().invoke(app, ['ablate', 'negative', '--set', 'tau=1'])\n"
+        "assert done.exit_code == 2, done.output\n"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", probe], check=True)
+
+
+def test_a_users_broken_declaration_names_file_and_field(sskd, workplace):
+    folder = workplace / "experiments"
+    folder.mkdir()
+    (folder / "mine.yaml").write_text("question: Why?\nbase: student-transfer\nvariant: {}\n")
+    line = one_line(sskd("ablate", "mine"))
+    assert "mine.yaml" in line
+    assert "variant" in line
+    listed = sskd("list")
+    assert listed.exit_code == 0  # one broken file does not hide the others
+    assert "broken: " in listed.stdout
+    assert "negatives" in listed.stdout
