@@ -25,7 +25,7 @@ from sskd.engine.schedule import learning_rate_factor
 from sskd.engine.store import MetricLog
 from sskd.losses.memory_bank import MemoryBank
 from sskd.losses.objective import LossTerms
-from sskd.models.student import parameter_groups
+from sskd.models.student import InstanceSegmenter, parameter_groups
 from sskd.types import Batch, Log, Progress
 
 __all__ = ["FitResult", "Step", "derive_seed", "fit"]
@@ -50,7 +50,7 @@ def derive_seed(*parts: object) -> int:
 
 
 def fit(
-    model: nn.Module,
+    model: InstanceSegmenter,
     loader: Loader,
     step: Step,
     *,
@@ -252,7 +252,7 @@ def _keep_batch(
         folder / "failed_batch.pt",
         {
             "step": step,
-            "batch": batch._replace(targets=tuple(tuple(t) for t in batch.targets))._asdict(),  # type: ignore[arg-type]
+            "batch": batch._asdict() | {"targets": [tuple(t) for t in batch.targets]},
             "model": accelerator.unwrap_model(model).state_dict(),
         },
     )

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from torch import nn
 
 from sskd.config import Config
 from sskd.data.coco import CocoData, load_coco
@@ -23,7 +22,7 @@ from sskd.engine.stages import Stage
 from sskd.engine.step import build_step
 from sskd.engine.store import Slot, Store, StoredStage, write_json_atomic
 from sskd.losses.memory_bank import MemoryBank
-from sskd.models.student import build
+from sskd.models.student import InstanceSegmenter, build
 from sskd.types import Progress
 
 __all__ = ["Materials", "Outcome", "StageLog", "load_model", "make_accelerator", "perform"]
@@ -94,7 +93,7 @@ def make_accelerator(config: Config) -> Accelerator:
     return Accelerator(cpu=device == "cpu", mixed_precision=config.numerics.precision)
 
 
-def load_model(materials: Materials, stage: Stage, weights_of: str | None) -> nn.Module:
+def load_model(materials: Materials, stage: Stage, weights_of: str | None) -> InstanceSegmenter:
     """A stage's model, with the weights of another stage or fresh ones.
 
     Fresh weights depend on the role and the seed alone, so that the arms of an ablation start from
@@ -102,7 +101,7 @@ def load_model(materials: Materials, stage: Stage, weights_of: str | None) -> nn
     """
     generator = torch.Generator().manual_seed(derive_seed("weights", stage.role, stage.seed))
     config = getattr(materials.config, stage.role)
-    model: nn.Module = build(config, num_classes=materials.num_classes, generator=generator)
+    model = build(config, num_classes=materials.num_classes, generator=generator)
     if weights_of is not None:
         load_weights(materials.stored(weights_of).weights, model)
     return model

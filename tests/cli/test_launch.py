@@ -83,7 +83,7 @@ def test_a_dry_run_prints_the_plan_and_computes_nothing(sskd, with_toycity):
 def test_an_ablation_ends_in_a_table_and_a_report_and_is_not_run_twice(
     sskd, quick_cells, with_toycity
 ):
-    done = sskd("ablate", "negatives", *QUICK)
+    done = sskd("ablate", "negatives", "--workers", "1", *QUICK)
     assert done.exit_code == 0, done.output
     assert "  evaluate_transfer, AP 32.2, AP50 50.0" in done.stdout
     assert "[4/4]" in done.stdout
@@ -99,7 +99,7 @@ def test_an_ablation_ends_in_a_table_and_a_report_and_is_not_run_twice(
     text = report.read_bytes()
     assert b"sskd ablate negatives --seeds 1 --label-fraction 0.3" in text
 
-    again = sskd("ablate", "negatives", *QUICK)
+    again = sskd("ablate", "negatives", "--workers", "1", *QUICK)
     assert again.exit_code == 0
     assert again.stdout.count("(finished before)") == 4
     assert report.read_bytes() == text
@@ -113,7 +113,7 @@ def test_an_ablation_ends_in_a_table_and_a_report_and_is_not_run_twice(
 
 def test_a_failed_cell_costs_only_itself_and_the_exit_code(sskd, quick_cells, with_toycity):
     quick_cells.append("mask")
-    done = sskd("ablate", "negatives", *QUICK, "--out", "here")
+    done = sskd("ablate", "negatives", "--workers", "1", *QUICK, "--out", "here")
     assert done.exit_code == 3, done.output
     assert "mask seed 0: failed (no luck with mask)" in done.stdout
     assert ["mask", "failed"] in [line.split() for line in done.stdout.splitlines()]
@@ -122,7 +122,7 @@ def test_a_failed_cell_costs_only_itself_and_the_exit_code(sskd, quick_cells, wi
     assert "mask/s0: no luck with mask" in status
 
     quick_cells.clear()
-    assert sskd("ablate", "negatives", *QUICK, "--out", "here").exit_code == 0
+    assert sskd("ablate", "negatives", "--workers", "1", *QUICK, "--out", "here").exit_code == 0
 
 
 def test_train_runs_one_cell_and_tracks_it(sskd, quick_cells, with_toycity):
