@@ -3,6 +3,7 @@
 import json
 import time
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -129,11 +130,17 @@ def run_cell(config: Config, *, home: Path, log: StageLog, progress: Progress) -
 
 def _open_cell(config: Config, home: Path, progress: Progress | None) -> _Cell:
     dataset = open_dataset(home, config.data.name, progress=progress)
-    train = load_coco(dataset.train_json, dataset.images)
-    split = make_split(train, fraction=config.data.label_fraction, seed=config.data.split_seed)
+    train, split = _split(dataset, config.data.label_fraction, config.data.split_seed)
     stages = plan_stages(config, data_sha=dataset.sha256, split_sha=split.sha256)
     name = fingerprint(config, stages)
     return _Cell(config, dataset, train, split, stages, name, home / "cells" / name[:16])
+
+
+@lru_cache(maxsize=4)
+def _split(dataset: DataSet, fraction: float, seed: int) -> tuple[CocoData, Split]:
+    """The cells of a study share it, and reading a large COCO file takes seconds."""
+    train = load_coco(dataset.train_json, dataset.images)
+    return train, make_split(train, fraction=fraction, seed=seed)
 
 
 def _read_result(folder: Path) -> dict[str, Any] | None:
