@@ -181,6 +181,11 @@ def _result(cell: _Cell, outcomes: list[Outcome], device: str) -> dict[str, Any]
         "fingerprint": cell.fingerprint,
         "final": {key: final[key] for key in AP_KEYS},
         "evaluations": evaluations,
+        "pseudo_labels": {
+            outcome.stage.name: outcome.result["labels"]
+            for outcome in outcomes
+            if outcome.stage.kind == "pseudo-labels"
+        },
         "stages": [
             {
                 "name": outcome.stage.name,

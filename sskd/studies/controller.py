@@ -169,14 +169,20 @@ def _run_in_pool(books: Books, pool: Pool, interrupts: Interrupts, progress: "Pr
 
 
 def _spread(cells: Sequence[PlannedCell], workers: int) -> list[PlannedCell]:
-    """The same cells, begun with as many different seeds as there are workers.
+    """The same cells, seed after seed, but each seed's first cell ahead of its time.
 
     Cells of one seed share its teacher: two workers that began with the same seed would both need
-    it, and one would wait.
+    it, and one would wait. So while the cells of a seed are at work, the next seeds' teachers are.
     """
-    first_of_seed = {cell.seed: cell for cell in reversed(cells)}
-    front = [first_of_seed[seed] for seed in sorted(first_of_seed)[:workers]]
-    return [*front, *(cell for cell in cells if cell not in front)]
+    by_seed: dict[int, list[PlannedCell]] = {}
+    for cell in cells:
+        by_seed.setdefault(cell.seed, []).append(cell)
+    groups, order, begun = list(by_seed.values()), [], 0
+    for place, group in enumerate(groups):
+        ahead = groups[begun : place + workers]
+        order += [first for first, *_ in ahead] + group[1:]
+        begun += len(ahead)
+    return order
 
 
 def _with_seed_0(

@@ -89,6 +89,8 @@ def test_a_cell_yields_the_ap_of_every_model(home: Path) -> None:
     assert cell.result["final"]["mask_ap"] == cell.result["evaluations"]["refinement"]["mask_ap"]
     assert all(0 <= ap["mask_ap"] <= 1 for ap in cell.result["evaluations"].values())
     assert not any(stage["reused"] for stage in cell.result["stages"])
+    labels = cell.result["pseudo_labels"]["pseudo_labels_adapted"]
+    assert sum(labels["per_class"].values()) == labels["labels"] == sum(labels["score_histogram"])
     assert json.loads((cell.folder / "result.json").read_text())["final"] == cell.result["final"]
     assert (cell.folder / "samples.png").stat().st_size > 0
     spec = json.loads((cell.folder / "spec.json").read_text())

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from fake_cell import STEPS, mask_ap, plan_cell, run_cell, said, set_options
 
-from sskd.studies.controller import StudyOutcome, run_ablation
+from sskd.studies.controller import StudyOutcome, _spread, run_ablation
 from sskd.studies.databases import open_mlflow
 from sskd.studies.declaration import Ablation, cells
 from sskd.studies.ledger import study_status
@@ -338,3 +338,16 @@ def test_a_cell_without_result_is_a_failed_cell(home, launch):
 def test_a_users_mistake_is_one_line(launch, seeds, workers, words):
     with pytest.raises(ValueError, match=words):
         launch(seeds, workers=workers)
+
+
+@pytest.mark.parametrize(
+    ("workers", "expected"),
+    [
+        (1, "mask/s0 fusion/s0 mask/s1 fusion/s1 mask/s2 fusion/s2"),
+        (2, "mask/s0 mask/s1 fusion/s0 mask/s2 fusion/s1 fusion/s2"),
+        (3, "mask/s0 mask/s1 mask/s2 fusion/s0 fusion/s1 fusion/s2"),
+    ],
+)
+def test_workers_begin_with_different_seeds(two, tiny, workers, expected):
+    planned = cells(two, tiny, {}, range(3))
+    assert " ".join(cell.name for cell in _spread(planned, workers)) == expected
