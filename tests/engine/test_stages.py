@@ -78,7 +78,7 @@ def test_every_trained_model_is_evaluated() -> None:
         ({"pseudo_labels.score_threshold": 0.5}, "pseudo_labels_supervised"),
         ({"data.label_fraction": 0.3}, "supervised"),
         ({"seed": 1}, "supervised"),
-        ({"numerics.threads": 1}, "pretraining"),
+        ({"numerics.threads": 3}, "pretraining"),
         ({"evaluation.max_dets": 50}, "evaluate_pretraining"),
     ],
 )
