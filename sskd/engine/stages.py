@@ -110,6 +110,7 @@ class _Plan:
         return TEACHER_OF[self.config.pipeline.teacher]
 
     def add_teacher(self, last: str) -> None:
+        """The teacher's stages up to the one whose weights are wanted."""
         start = None
         if self.config.stages.pretraining is not None:
             self.train("pretraining", "teacher", start=None, labels_of=None)
@@ -123,6 +124,7 @@ class _Plan:
             self.train("self_training", "teacher", start=start, labels_of=labels_of)
 
     def train(self, name: str, role: Role, *, start: str | None, labels_of: str | None) -> None:
+        """A training stage, the pseudo-labels that it reads, and the evaluation of its model."""
         config = self.config
         training: TrainingConfig = getattr(config.stages, name)
         contrast = config.teacher_contrast if role == "teacher" else config.contrast
@@ -169,6 +171,7 @@ class _Plan:
         )
 
     def label(self, teacher: str) -> str:
+        """The pseudo-labels of a teacher's stage; returns their stage's name."""
         name = "pseudo_labels_" + {v: k for k, v in TEACHER_OF.items()}[teacher].replace("-", "_")
         reads = {
             "pseudo_labels": self.config.pseudo_labels.model_dump(mode="json"),
