@@ -206,7 +206,7 @@ class CellRun:
         for stage, metrics in result.get("evaluations", {}).items():
             values[f"eval/{stage}_mask_ap"] = metrics.get("mask_ap")
         values["cost/seconds"] = sum(stage["seconds"] for stage in result.get("stages", ()))
-        new = {k: v for k, v in values.items() if _finite(v) and k not in self._known}
+        new = {k: float(v) for k, v in values.items() if _finite(v) and k not in self._known}
         stages = result.get("stages", ())
         environment = result.get("environment", {})
         tags = {"sskd.reused_stages": ", ".join(s["name"] for s in stages if s.get("reused"))}
@@ -307,7 +307,7 @@ def _receipt(home: Path, experiment: str, cell: PlannedCell) -> Path:
 def _shown(stage: str, row: Mapping[str, Any]) -> list[Point]:
     when = int(row["time"] * 1000)
     return [
-        (f"{stage}/{name}", row[name], when, row["step"])
+        (f"{stage}/{name}", float(row[name]), when, row["step"])
         for name in TRAINING_METRICS
         if _finite(row.get(name))
     ]
