@@ -26,7 +26,9 @@ class EfficientNetLite(Encoder):
     """Stem and blocks of EfficientNet-Lite; its classifier is left out.
 
     Padding is computed for each input, so that a map at stride s always has ``ceil(h / s)`` rows.
-    Stochastic depth is off: the package draws it from the global generator.
+    Stochastic depth is off: the package draws it from the global generator. With pretrained weights
+    the batch norms keep ImageNet's statistics, as is usual in detection: batches are small, and
+    the package moves the statistics by a hundredth a step, too slowly for hundreds of steps.
     """
 
     patch = None
@@ -55,6 +57,16 @@ class EfficientNetLite(Encoder):
         self.stages = nn.ModuleList(nn.Sequential(*blocks) for blocks in stages[1:])
         last: list[Any] = [blocks[-1] for blocks in stages[1:]]
         self.channels = tuple(block._project_conv.out_channels for block in last)
+        self.frozen_statistics = config.weights == "imagenet"
+
+    def train(self, mode: bool = True) -> "EfficientNetLite":
+        """As usual, but pretrained batch norms go on with the statistics that they have."""
+        super().train(mode)
+        if self.frozen_statistics:
+            for module in self.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
+        return self
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> list[Float[Tensor, "b _ _ _"]]:
         """Maps at strides 4, 8, 16, 32."""
