@@ -4,7 +4,7 @@ Axes: b images, n locations of an image (row after row), m queries, c foreground
 d embedding dimensions, h w locations of the mask logits, hp wp locations of the embeddings.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -16,6 +16,7 @@ from sskd.config import nearest
 from sskd.losses.diagnostics import share
 from sskd.losses.memory_bank import MemoryBank
 from sskd.losses.negatives import SCOPES, SCORES, SLOTS, Locations, score_vectors
+from sskd.losses.proposals import Law
 from sskd.losses.sampled_contrast import LOSSES, sampled_contrast
 
 __all__ = ["ContrastTerms", "contrastive_term", "match_positives"]
@@ -129,33 +130,31 @@ def contrastive_term(
                 else instance_ids.flatten()
             ),
         )
+        valid = positive_valid.flatten()
         rows = sampled_contrast(
             here,
             _unit(positives.detach()),
+            valid,
             bank.locations() if bank is not None and len(bank) else here,
+            Law(num_negatives, exponent, scope, replacement, cross_image_slots),
             loss=loss,
             temperature=temperature,
             margin=margin,
-            num_negatives=num_negatives,
-            exponent=exponent,
-            scope=scope,
-            replacement=replacement,
-            cross_image_slots=cross_image_slots,
             generator=generator,
         )
         if bank is not None:
             bank.push(here, generator=generator)
-        valid = positive_valid.flatten()
         counts = valid & rows.possible
-        on_instance = counts & (here.instances >= 0)
-        on_nothing = counts & (here.instances == -1)
+        watched = counts & rows.watched
+        on_instance = watched & (here.instances >= 0)
+        on_nothing = watched & (here.instances == -1)
         cosines = rows.positive_cosine - rows.negative_cosine
         return ContrastTerms(
-            loss=torch.where(counts, rows.losses, 0).sum() / counts.sum().clamp(min=1),
-            margin=share(torch.where(counts, cosines, 0), counts),
+            loss=rows.loss,
+            margin=share(torch.where(watched, cosines, 0), watched),
             false_negative_rate=share(rows.same * on_instance, rows.judged * on_instance),
             background_rate=share(rows.same * on_nothing, rows.judged * on_nothing),
-            sampling_entropy=share(torch.where(counts, rows.surprise, 0), counts),
+            sampling_entropy=share(torch.where(watched, rows.surprise, 0), watched),
             valid_anchors=counts.sum(),
             starved_anchors=(valid & ~rows.possible).sum(),
             repeated_anchors=(counts & rows.repeated).sum(),
@@ -218,6 +217,6 @@ def _unit(embeddings: Float[Tensor, "b n d"]) -> Float[Tensor, "bn d"]:
     return functional.normalize(embeddings.float().flatten(0, 1), dim=-1, eps=1e-6)
 
 
-def _known(name: str, value: str, known: Mapping[str, Callable[..., object]]) -> None:
+def _known(name: str, value: str, known: Mapping[str, object]) -> None:
     if value not in known:
         raise ValueError(f"unknown {name} {value!r}{nearest(value, known)}")

@@ -3,7 +3,7 @@
 Proposition 3.1 of arXiv 2604.03841 assumes that a negative is of another instance with
 probability p > 0.5; ``1 - false_negative_rate`` estimates p.
 
-Axes: n anchors, k negatives of each.
+Axes: g groups of t anchors that share r negatives.
 """
 
 import torch
@@ -17,11 +17,11 @@ UNKNOWN = -2
 
 
 def same_instance(
-    anchor_instances: Int[Tensor, " n"],
-    anchor_images: Int[Tensor, " n"],
-    negative_instances: Int[Tensor, "n k"],
-    negative_images: Int[Tensor, "n k"],
-) -> tuple[Bool[Tensor, "n k"], Bool[Tensor, "n k"]]:
+    anchor_instances: Int[Tensor, "g t"],
+    anchor_images: Int[Tensor, "g t"],
+    negative_instances: Int[Tensor, "g r"],
+    negative_images: Int[Tensor, "g r"],
+) -> tuple[Bool[Tensor, "g t r"], Bool[Tensor, "g t r"]]:
     """Which negatives are of their anchor's instance, and of which pairs that can be told.
 
     An unknown negative in another image of the step is of another instance; one in the anchor's
@@ -36,10 +36,11 @@ def same_instance(
     Returns:
         Same, and judged; same only where judged.
     """
-    own = anchor_instances[:, None]
-    elsewhere = (negative_images >= 0) & (negative_images != anchor_images[:, None])
-    judged = (own != UNKNOWN) & ((negative_instances != UNKNOWN) | ((own >= 0) & elsewhere))
-    return judged & (negative_instances == own), judged
+    own, theirs = anchor_instances[..., None], negative_instances[:, None]
+    image = negative_images[:, None]
+    elsewhere = (image >= 0) & (image != anchor_images[..., None])
+    judged = (own != UNKNOWN) & ((theirs != UNKNOWN) | ((own >= 0) & elsewhere))
+    return judged & (theirs == own), judged
 
 
 def share(part: Tensor, whole: Tensor) -> Float[Tensor, ""]:

@@ -1,50 +1,52 @@
-"""The seam of the contrastive term: anchors, positives and a pool in, one row an anchor out.
+"""Every anchor against its positive and its drawn negatives: the losses, their gradient, in one.
 
-This is the literal form: a table of weights and mostly one of cosines, both (n, q). Whatever else
-draws from the same law and gives the same rows can stand in its place.
+The gradient of a mean of losses is known as soon as the losses are, up to one factor. So the
+forward pass computes both, tile by tile, and keeps of all pairs only the gradient of the
+embeddings: no table of all pairs, no gathered negatives, nothing computed twice.
 
-Axes: n anchors, q locations of the pool, k negatives of each anchor, d embedding dimensions.
+Axes: n anchors, q locations of the pool, d embedding dimensions; g groups, t anchors of each, r
+candidates that they share, of which k are an anchor's negatives.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from sskd.losses.diagnostics import same_instance
-from sskd.losses.negatives import Locations, draw_negatives, negative_weights
+from sskd.losses.negatives import Locations
+from sskd.losses.proposals import GROUP, Law, Tile, propose
 
-__all__ = ["LOSSES", "AnchorRows", "info_nce", "margin_hinge", "sampled_contrast"]
+__all__ = ["LOSSES", "AnchorRows", "Slopes", "info_nce", "margin_hinge", "sampled_contrast"]
 
 
-class AnchorRows(NamedTuple):
-    """What the term and its diagnostics need of each anchor; only the losses carry gradient."""
+LARGEST_LOGIT = 60.0
+"""Up to here exponentials of either sign, and sums of them, are far from what float32 can hold."""
 
-    losses: Float[Tensor, " n"]
-    positive_cosine: Float[Tensor, " n"]
-    negative_cosine: Float[Tensor, " n"]
-    """Mean over the anchor's negatives."""
-    same: Int[Tensor, " n"]
-    """Negatives of the anchor's own instance; of an anchor of no instance, of none either."""
-    judged: Int[Tensor, " n"]
-    """Negatives of which that is known."""
-    surprise: Float[Tensor, " n"]
-    """Minus the log-probability of the drawn negatives, mean, in nats: the entropy's estimate."""
-    possible: Bool[Tensor, " n"]
-    """Whether the anchor has any negative; else its row means nothing."""
-    repeated: Bool[Tensor, " n"]
-    """Whether it got a negative twice although drawn without replacement."""
+
+class Slopes(NamedTuple):
+    """Losses of a tile's anchors and their derivatives."""
+
+    losses: Float[Tensor, "g t"]
+    positive: Float[Tensor, "g t"]
+    """By the cosine to the positive."""
+    negatives: Float[Tensor, "g t r"]
+    """By the cosines to the candidates, up to ``factor``; 0 for those that are not kept."""
+    factor: Float[Tensor, "g t"]
 
 
 def info_nce(
-    positive: Float[Tensor, " n"],
-    negatives: Float[Tensor, "n k"],
+    positive: Float[Tensor, "g t"],
+    cosines: Float[Tensor, "g t r"],
+    kept: Float[Tensor, "g t r"],
     *,
+    num_negatives: int,  # noqa: ARG001 - of the other loss
     temperature: float,
     margin: float,  # noqa: ARG001 - of the other loss
-) -> Float[Tensor, " n"]:
+) -> Slopes:
     r"""Cross-entropy of picking the positive among itself and the negatives.
 
     ``L_pxl`` of arXiv 2604.03841, Sec. 3.2, for each anchor::
@@ -53,24 +55,36 @@ def info_nce(
 
     Args:
         positive: Cosine of the anchor and its positive.
-        negatives: Cosines of the anchor and its negatives.
+        cosines: Cosines of the anchor and its candidates; overwritten.
+        kept: 1 for the candidates that are negatives, else 0.
+        num_negatives: Not read.
         temperature: ``tau`` > 0, in units of cosine similarity.
         margin: Not read.
 
     Returns:
-        In nats, >= 0; ``log(1 + k)`` where all candidates are equally close.
+        Losses in nats, >= 0; ``log(1 + k)`` where all are equally close.
     """
-    candidates = torch.cat([positive[:, None], negatives], dim=1) / temperature  # (n, 1 + k)
-    return candidates.logsumexp(dim=1) - candidates[:, 0]
+    own = positive / temperature
+    logits = cosines.mul_(1 / temperature)
+    if 1 / temperature > LARGEST_LOGIT:
+        largest = torch.maximum(logits.amax(dim=-1), own)
+        logits.sub_(largest[..., None])
+        own = own - largest
+    weights = logits.exp_().mul_(kept)
+    total = weights.sum(dim=-1) + own.exp()
+    factor = 1 / (total * temperature)
+    return Slopes(total.log() - own, own.exp() * factor - 1 / temperature, weights, factor)
 
 
 def margin_hinge(
-    positive: Float[Tensor, " n"],
-    negatives: Float[Tensor, "n k"],
+    positive: Float[Tensor, "g t"],
+    cosines: Float[Tensor, "g t r"],
+    kept: Float[Tensor, "g t r"],
     *,
+    num_negatives: int,
     temperature: float,  # noqa: ARG001 - of the other loss
     margin: float,
-) -> Float[Tensor, " n"]:
+) -> Slopes:
     """How far each negative is from being ``margin`` less similar than the positive.
 
     Table 10 of arXiv 2604.03841, for each anchor::
@@ -79,87 +93,202 @@ def margin_hinge(
 
     Args:
         positive: Cosine of the anchor and its positive.
-        negatives: Cosines of the anchor and its negatives.
+        cosines: Cosines of the anchor and its candidates; overwritten.
+        kept: 1 for the candidates that are negatives, else 0.
+        num_negatives: ``K``.
         temperature: Not read.
         margin: >= 0, in units of cosine similarity.
 
     Returns:
-        In [0, 2 + margin].
+        Losses in [0, 2 + margin].
     """
-    return (margin - positive[:, None] + negatives).relu().mean(dim=1)
+    short = cosines.add_((margin - positive)[..., None]).relu_().mul_(kept)
+    losses = short.sum(dim=-1) / num_negatives
+    active = short.gt_(0)
+    factor = torch.full_like(losses, 1 / num_negatives)
+    return Slopes(losses, -active.sum(dim=-1) * factor, active, factor)
 
 
-LOSSES: dict[str, Callable[..., Tensor]] = {"info-nce": info_nce, "margin-hinge": margin_hinge}
-"""The loss of each anchor from its cosines."""
+LOSSES: dict[str, Callable[..., Slopes]] = {"info-nce": info_nce, "margin-hinge": margin_hinge}
+"""The loss of each anchor from its cosines, with its slopes."""
+
+
+class AnchorRows(NamedTuple):
+    """The term over all anchors, and what its diagnostics need of each; only ``loss`` learns."""
+
+    loss: Float[Tensor, ""]
+    """Mean over the anchors that count and have a negative; 0 if there is none."""
+    possible: Bool[Tensor, " n"]
+    """Whether the anchor has any negative."""
+    repeated: Bool[Tensor, " n"]
+    """Whether it got a negative twice although drawn without replacement."""
+    again: Bool[Tensor, " n"]
+    """Whether too few of the first proposals were accepted."""
+    watched: Bool[Tensor, " n"]
+    """Whether the rest is known: of a fair sample of the anchors, spread over all images."""
+    positive_cosine: Float[Tensor, " n"]
+    negative_cosine: Float[Tensor, " n"]
+    """Mean over the anchor's negatives."""
+    same: Float[Tensor, " n"]
+    """Negatives of the anchor's own instance; of an anchor of no instance, of none either."""
+    judged: Float[Tensor, " n"]
+    """Negatives of which that is known."""
+    surprise: Float[Tensor, " n"]
+    """Minus the log-probability of the drawn negatives, mean, in nats: the entropy's estimate."""
 
 
 def sampled_contrast(
     anchors: Locations,
     positives: Float[Tensor, "n d"],
+    counts: Bool[Tensor, " n"],
     pool: Locations,
+    law: Law,
     *,
     loss: str,
     temperature: float,
     margin: float,
-    num_negatives: int,
-    exponent: float,
-    scope: str,
-    replacement: bool,
-    cross_image_slots: str,
     generator: torch.Generator,
+    group: int = GROUP,
 ) -> AnchorRows:
     """Draw negatives for every anchor and compare it with them and with its positive.
 
     Args:
-        anchors: Unit embeddings that carry gradient.
-        positives: Unit embeddings, in the anchors' order.
-        pool: Whence negatives come; the same object as ``anchors``, or a memory bank's.
+        anchors: Unit embeddings that carry gradient; in float64 all is computed in float64.
+        positives: Unit embeddings, in the anchors' order; without gradient.
+        counts: Which anchors the mean is over.
+        pool: Whence negatives come; the same object as ``anchors`` if it is the batch, and then
+            nobody is a negative of its own.
+        law: How they are drawn.
         loss: A key of ``LOSSES``.
         temperature: Read by ``info-nce``.
         margin: Read by ``margin-hinge``.
-        num_negatives: ``k`` > 0.
-        exponent: > 0, of the score.
-        scope: A key of ``negatives.SCOPES``.
-        replacement: Whether a negative may come twice for an anchor.
-        cross_image_slots: A key of ``negatives.SLOTS``.
         generator: Source of the draw.
+        group: Anchors that share proposals, at most; see ``propose``.
     """
-    with torch.no_grad():
-        weights = negative_weights(
-            anchors, pool, exponent=exponent, scope=scope, cross_image_slots=cross_image_slots
-        )
-        indices, possible, repeated = draw_negatives(
-            weights, num_negatives, replacement=replacement, generator=generator
-        )
-        # Without replacement only the first draw follows the weights themselves.
-        follows = indices if replacement else indices[:, :1]
-        log_weights = weights.gather(1, follows).log().mean(dim=1)
-        surprise = weights.sum(dim=1).log() - log_weights
-        same, judged = same_instance(
-            anchors.instances, anchors.images, pool.instances[indices], pool.images[indices]
-        )
-    positive = torch.einsum("nd,nd->n", anchors.embeddings, positives)
-    negatives = _cosines(anchors.embeddings, pool.embeddings, indices)
-    return AnchorRows(
-        losses=LOSSES[loss](positive, negatives, temperature=temperature, margin=margin),
-        positive_cosine=positive.detach(),
-        negative_cosine=negatives.detach().mean(dim=1),
-        same=same.sum(dim=1),
-        judged=judged.sum(dim=1),
-        surprise=surprise,
-        possible=possible,
-        repeated=repeated,
+    n = len(anchors.images)
+    rows = AnchorRows(
+        loss=anchors.embeddings.new_zeros(()),
+        possible=counts.new_zeros(n),
+        repeated=counts.new_zeros(n),
+        again=counts.new_zeros(n),
+        watched=counts.new_zeros(n),
+        positive_cosine=positives.new_zeros(n),
+        negative_cosine=positives.new_zeros(n),
+        same=positives.new_zeros(n),
+        judged=positives.new_zeros(n),
+        surprise=positives.new_zeros(n),
     )
+    own = torch.arange(n, device=counts.device) if pool is anchors else None
+    tiles = propose(anchors, pool, law, own=own, generator=generator, group=group)
+
+    def slopes(positive: Tensor, cosines: Tensor, kept: Tensor) -> Slopes:
+        return LOSSES[loss](
+            positive,
+            cosines,
+            kept,
+            num_negatives=law.num_negatives,
+            temperature=temperature,
+            margin=margin,
+        )
+
+    def observe(tile: Tile, positive: Tensor, cosines: Tensor) -> None:
+        _observe(rows, tile, positive, cosines, anchors, pool, law)
+
+    total: Tensor = _Contrast.apply(
+        anchors.embeddings,
+        None if pool is anchors else pool.embeddings,
+        positives,
+        counts,
+        tiles,
+        slopes,
+        observe,
+    )
+    number = (counts & rows.possible).sum().clamp(min=1)
+    return rows._replace(loss=total / number)
 
 
-def _cosines(
-    anchors: Float[Tensor, "n d"], pool: Float[Tensor, "q d"], indices: Int[Tensor, "n k"]
-) -> Float[Tensor, "n k"]:
-    """Of each anchor with its negatives, by whichever way is quicker on a CPU.
+class _Contrast(torch.autograd.Function):
+    """Sum of the losses of the anchors that count; differentiable once, by both embeddings."""
 
-    A table of all cosines wins, several times over, unless the pool is much larger than what is
-    drawn from it and learns nothing, as a memory bank.
-    """
-    if not pool.requires_grad and len(pool) > 50 * indices.shape[1]:
-        return torch.einsum("nd,nkd->nk", anchors, pool[indices])
-    return (anchors @ pool.T).gather(1, indices)
+    @staticmethod
+    def forward(
+        ctx: Any,
+        anchors: Tensor,
+        pool: Tensor | None,  # the anchors, if there is none
+        positives: Tensor,
+        counts: Tensor,
+        tiles: Iterator[Tile],
+        slopes: Callable[[Tensor, Tensor, Tensor], Slopes],
+        observe: Callable[[Tile, Tensor, Tensor], None],
+    ) -> Tensor:
+        learns, pool_learns = ctx.needs_input_grad[:2]
+        gradient = torch.zeros_like(anchors) if learns else None
+        pool_gradient = torch.zeros_like(pool) if pool is not None and pool_learns else None
+        teaches = gradient if pool is None else pool_gradient
+        total = anchors.new_zeros(())
+        cosine = torch.einsum("nd,nd->n", anchors, positives)
+        pull = torch.zeros_like(cosine)
+        for tile in tiles:
+            own = anchors[tile.anchors]  # (g, t, d)
+            theirs = (anchors if pool is None else pool)[tile.candidates]  # (g, r, d)
+            positive, cosines = cosine[tile.anchors], own @ theirs.mT
+            observe(tile, positive, cosines)
+            out = slopes(positive, cosines, tile.kept)
+            counted = (tile.complete & counts[tile.anchors]).to(own.dtype)
+            total += (out.losses * counted).sum()
+            factor = (out.factor * counted)[..., None]
+            if gradient is not None:
+                part = (out.negatives @ theirs).mul_(factor)
+                gradient.index_add_(0, tile.anchors.flatten(), part.flatten(0, 1))
+                pull[tile.anchors] += out.positive * counted
+            if teaches is not None:
+                part = out.negatives.mT @ (own * factor)
+                teaches.index_add_(0, tile.candidates.flatten(), part.flatten(0, 1))
+        if gradient is not None:
+            gradient.addcmul_(pull[:, None], positives)
+        ctx.gradients = (gradient, pool_gradient)
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
+        gradients = [None if part is None else part * slope for part in ctx.gradients]
+        return (*gradients, None, None, None, None, None)
+
+
+def _observe(
+    rows: AnchorRows,
+    tile: Tile,
+    positive: Float[Tensor, "g t"],
+    cosines: Float[Tensor, "g t r"],
+    anchors: Locations,
+    pool: Locations,
+    law: Law,
+) -> None:
+    """Write what a tile says into ``rows``."""
+    rows.possible[tile.anchors] = tile.complete
+    if tile.first_try:
+        rows.again[tile.anchors] = ~tile.complete
+    else:
+        rows.repeated[tile.anchors] = tile.repeated
+    if tile.watch is None:
+        return
+    scores, log_total = tile.watch
+    w = scores.shape[1]
+    own, kept = tile.anchors[:, :w], tile.kept[:, :w]
+    if tile.first_try:
+        rows.watched[own] = True
+    rows.positive_cosine[own] = positive[:, :w]
+    rows.negative_cosine[own] = (kept * cosines[:, :w]).sum(dim=-1) / law.num_negatives
+    same, judged = same_instance(
+        anchors.instances[own],
+        anchors.images[own],
+        pool.instances[tile.candidates],
+        pool.images[tile.candidates],
+    )
+    rows.same[own] = (same * kept).sum(dim=-1)
+    rows.judged[own] = (judged * kept).sum(dim=-1)
+    # Without replacement only the first draw follows the weights themselves.
+    follows = kept if law.replacement else kept * (kept.cumsum(dim=-1) == 1)
+    drawn = torch.where(follows > 0, scores, 1).log().sum(dim=-1) * law.exponent
+    rows.surprise[own] = log_total - drawn / follows.sum(dim=-1).clamp(min=1)

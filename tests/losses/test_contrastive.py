@@ -4,10 +4,13 @@ import math
 
 import pytest
 import torch
+from drawn import negatives_of
 
 from sskd.losses.contrastive import contrastive_term
+from sskd.losses.dense_draw import negative_weights
 from sskd.losses.memory_bank import MemoryBank
-from sskd.losses.negatives import Locations, draw_negatives, negative_weights, score_vectors
+from sskd.losses.negatives import Locations, score_vectors
+from sskd.losses.proposals import Law, propose
 
 B, GRID, D, QUERIES, CLASSES = 3, (2, 3), 5, 4, 2
 N = GRID[0] * GRID[1]
@@ -55,15 +58,12 @@ def drawn_indices(inputs, seed=1, **changes):
     )  # fmt: skip
     images = torch.arange(B).repeat_interleave(N)
     here = Locations(torch.zeros(B * N, D), slots, classes, images, images)
-    weights = negative_weights(
-        here, here, exponent=settings["exponent"], scope=settings["scope"],
-        cross_image_slots=settings["cross_image_slots"],
-    )  # fmt: skip
-    draw = draw_negatives(
-        weights, settings["num_negatives"], replacement=settings["replacement"],
-        generator=seeded(seed),
-    )  # fmt: skip
-    return draw.indices, weights
+    own = torch.arange(B * N)
+    names = ("exponent", "scope", "cross_image_slots")
+    weights = negative_weights(here, here, own=own, **{name: settings[name] for name in names})
+    law = Law(**{name: settings[name] for name in Law._fields})
+    indices = negatives_of(propose(here, here, law, own=own, generator=seeded(seed)), B * N, law)
+    return indices, weights
 
 
 def cosine(a, b):
@@ -264,7 +264,7 @@ def test_entropy_estimates_that_of_the_weights(replacement):
     exact = torch.special.entr(p).sum(1).mean().item()
     draws = [
         term(inputs, seed=s, num_negatives=20, replacement=replacement).sampling_entropy.item()
-        for s in range(40)
+        for s in range(150)
     ]
     assert sum(draws) / len(draws) == pytest.approx(exact, abs=0.03)
 
@@ -301,20 +301,15 @@ def test_value_and_gradient_with_a_bank_equal_the_loop(num_negatives):
         inputs["mask_logits"].detach(), inputs["class_logits"].detach(), grid=GRID, score="fusion"
     )
     images = torch.arange(B).repeat_interleave(N)
-    weights = negative_weights(
-        Locations(torch.zeros(B * N, D), slots, classes, images, images),
-        pool,
-        exponent=1.0,
-        scope="memory-bank",
-        cross_image_slots="literal",
-    )
-    assert weights.shape == (B * N, 60)
-    draw = draw_negatives(weights, num_negatives, replacement=True, generator=seeded(1))
+    here = Locations(torch.zeros(B * N, D), slots, classes, images, images)
+    law = Law(num_negatives, 1.0, "memory-bank", replacement=True, cross_image_slots="literal")
+    tiles = propose(here, pool, law, own=None, generator=seeded(1))
+    indices = negatives_of(tiles, B * N, law)
     terms = term(inputs, **settings)
     (gradient,) = torch.autograd.grad(terms.loss, inputs["anchors"])
     exact = inputs["anchors"].detach().double().requires_grad_()
     table = torch.cat([exact.reshape(B * N, D), pool.embeddings.double()])
-    value, _ = loop(inputs, table, draw.indices + B * N)
+    value, _ = loop(inputs, table, indices + B * N)
     torch.testing.assert_close(terms.loss.double(), value, rtol=1e-5, atol=1e-6)
     (expected,) = torch.autograd.grad(value, exact)
     torch.testing.assert_close(gradient.double(), expected, rtol=1e-4, atol=1e-6)

@@ -9,15 +9,8 @@ import torch
 from scipy.stats import chi2
 
 from sskd.config import ContrastConfig, NegativesConfig
-from sskd.losses.negatives import (
-    SCOPES,
-    SCORES,
-    SLOTS,
-    Locations,
-    draw_negatives,
-    negative_weights,
-    score_vectors,
-)
+from sskd.losses.dense_draw import draw_negatives, negative_weights
+from sskd.losses.negatives import SCOPES, SCORES, SLOTS, Locations, score_vectors
 from sskd.losses.sampled_contrast import LOSSES
 
 EXPONENTS = (1.0, 2.0, 0.5)
@@ -100,12 +93,18 @@ def loop_weights(score, exponent, scope, slots):
     return table
 
 
+def weigh(here, pool=None, own="self", **changes):
+    settings = {"exponent": 1.0, "scope": "batch", "cross_image_slots": "literal"} | changes
+    own = torch.arange(len(here.images)) if isinstance(own, str) else own
+    return negative_weights(here, pool or here, own=own, **settings)
+
+
 def library_weights(score, exponent, scope, slots):
     anchors = make_locations(score)
-    pool = anchors
+    pool, own = anchors, torch.arange(len(anchors.images))
     if scope == "memory-bank":
-        pool = anchors._replace(images=torch.full_like(anchors.images, -1))
-    return negative_weights(anchors, pool, exponent=exponent, scope=scope, cross_image_slots=slots)
+        pool, own = anchors._replace(images=torch.full_like(anchors.images, -1)), None
+    return weigh(anchors, pool, own=own, exponent=exponent, scope=scope, cross_image_slots=slots)
 
 
 def chi_square(drawn, weights):
@@ -227,10 +226,9 @@ def sure_locations(queries, classes, images):
 def test_scores_of_certain_locations():
     """Same query 0, same class and other query a half, other class and query 1."""
     here = sure_locations([0, 0, 1, 2, 0], [1, 1, 1, 2, 1], [0, 0, 0, 0, 1])
-    settings = {"exponent": 1.0, "scope": "batch"}
-    literal = negative_weights(here, here, cross_image_slots="literal", **settings)
+    literal = weigh(here)
     torch.testing.assert_close(literal[0], torch.tensor([0.0, 0.0, 0.5, 1.0, 0.0]))
-    disjoint = negative_weights(here, here, cross_image_slots="disjoint", **settings)
+    disjoint = weigh(here, cross_image_slots="disjoint")
     torch.testing.assert_close(disjoint[0], torch.tensor([0.0, 0.0, 0.5, 1.0, 0.5]))
 
 
@@ -242,14 +240,14 @@ def test_rounding_of_equal_locations_is_no_negative():
     here = Locations(
         torch.zeros(count, 2), slots, classes, torch.zeros(count).long(), torch.zeros(count).long()
     )
-    weights = negative_weights(here, here, exponent=0.5, scope="batch", cross_image_slots="literal")
+    weights = weigh(here, exponent=0.5)
     assert weights.eq(0).all()
 
 
 def test_scores_that_are_not_numbers_draw_nothing():
     here = make_locations("fusion")
     here.slot_scores[0] = math.nan
-    weights = negative_weights(here, here, exponent=1.0, scope="batch", cross_image_slots="literal")
+    weights = weigh(here)
     draw = draw_negatives(weights, 5, replacement=True, generator=seeded())
     assert draw.possible.tolist() == [False] + [True] * (len(weights) - 1)
     assert (draw.indices[1:] != 0).all()
