@@ -51,7 +51,7 @@ __all__ = [
     "parse_overrides",
 ]
 
-NUMERICS_VERSION = 1
+NUMERICS_VERSION = 2
 """Raised by hand when a change of the code changes the numbers that a finished stage would give."""
 
 SCALES = ("tiny", "small", "paper")
@@ -313,6 +313,9 @@ class EvaluationConfig(Frozen):
 
     short_side: Positive
     """The image's short side at the model's input; masks are scored at the original size."""
+    window: Positive | None
+    """Side of the squares, at the model's input, that are predicted one by one; ``null``: the
+    image as a whole. For pseudo-labels too."""
     max_dets: Positive
     mask_threshold: Probability
 

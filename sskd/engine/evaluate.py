@@ -86,6 +86,7 @@ def evaluate(
     results: list[dict[str, Any]] = []
     rules = InferenceRules(
         short_side=config.short_side,
+        window=config.window,
         max_dets=config.max_dets,
         mask_threshold=config.mask_threshold,
     )

@@ -215,6 +215,7 @@ def _label(
         folder / "pseudo_labels.json",
         config=config.pseudo_labels,
         input_short_side=config.evaluation.short_side,
+        input_window=config.evaluation.window,
         device=accelerator.device,
         provenance={"teacher": stage.start, "key": materials.stages[stage.start].key},
         progress=progress,

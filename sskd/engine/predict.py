@@ -7,9 +7,9 @@ hm wm locations of the mask logits.
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from sskd.data.coco import CocoData
 from sskd.data.views import to_model_input
+from sskd.engine.windows import Rle, corners, is_cut, merge, paste
 from sskd.types import Predictions
 
 __all__ = [
@@ -31,9 +32,6 @@ __all__ = [
     "predict_data",
     "predict_instances",
 ]
-
-Rle = dict[str, Any]
-"""COCO's compressed run-length encoding: ``size`` [h, w] and ``counts``, text."""
 
 _STRIDE = 32
 """Every encoder's coarsest stride divides it: inputs are padded to multiples."""
@@ -59,7 +57,7 @@ class Detections:
     areas: Int[np.ndarray, " n"]
     """In pixels of the image."""
     queries: Int[np.ndarray, " n"]
-    """Which query each came from; one query may give several classes."""
+    """Which query each came from, of which window; one query may give several classes."""
 
     def __len__(self) -> int:
         return len(self.rles)
@@ -71,6 +69,8 @@ class InferenceRules:
 
     short_side: int
     """The model sees the image resized to this short side, in pixels."""
+    window: int | None = None
+    """The model sees squares of that side, in its input's pixels, one by one; ``None``: all."""
     max_dets: int
     """Most detections an image."""
     mask_threshold: float
@@ -162,6 +162,10 @@ def predict_data(
     Yields:
         Image id and detections, in the order of ``data.images``.
     """
+    if rules.window is not None:
+        for record in data.images[:limit]:
+            yield record.id, _predict_windows(model, data.read_image(record.id), rules, device)
+        return
     for size, group in groupby(data.images[:limit], key=lambda image: (image.height, image.width)):
         records = list(group)
         scale = rules.short_side / min(size)
@@ -173,6 +177,45 @@ def predict_data(
             batch = predict_batch(model, images, rules, device=device)
             for record, detections in zip(part, batch, strict=True):
                 yield record.id, detections
+
+
+def _predict_windows(
+    model: nn.Module,
+    image: UInt8[np.ndarray, "h w 3"],
+    rules: InferenceRules,
+    device: torch.device | str,
+) -> Detections:
+    """Instances of one image from its windows; see ``sskd.engine.windows``."""
+    assert rules.window is not None
+    size = _size(image.shape[:2])
+    scale = rules.short_side / min(size)
+    height, width = (min(side, max(1, round(rules.window / scale))) for side in size)
+    places = [(y, x) for y in corners(size[0], height) for x in corners(size[1], width)]
+    part = replace(rules, short_side=max(1, round(min(height, width) * scale)), window=None)
+    found: list[Detections] = []
+    for start in range(0, len(places), _BATCH_IMAGES):
+        crops = [image[y : y + height, x : x + width] for y, x in places[start:][:_BATCH_IMAGES]]
+        found += predict_batch(model, crops, part, device=device)
+    cut = [
+        is_cut(rle, corner, size) for d, corner in zip(found, places, strict=True) for rle in d.rles
+    ]
+    rles = [
+        paste(rle, corner, size) for d, corner in zip(found, places, strict=True) for rle in d.rles
+    ]
+    windows = np.repeat(np.arange(len(found)), [len(d) for d in found])
+    scores, classes, areas, queries = (
+        np.concatenate([getattr(d, name) for d in found])
+        for name in ("scores", "classes", "areas", "queries")
+    )
+    queries = queries + windows * (1 + max(queries, default=0))
+    kept = merge(rles, scores.tolist(), classes.tolist(), windows.tolist(), cut)[: rules.max_dets]
+    return Detections(
+        rles=tuple(rles[k] for k in kept),
+        scores=scores[kept],
+        classes=classes[kept],
+        areas=areas[kept],
+        queries=queries[kept],
+    )
 
 
 @contextmanager

@@ -52,6 +52,7 @@ def make_pseudo_labels(
     *,
     config: PseudoLabelConfig,
     input_short_side: int,
+    input_window: int | None,
     device: torch.device | str,
     provenance: Mapping[str, Any],
     progress: Progress | None = None,
@@ -68,6 +69,7 @@ def make_pseudo_labels(
         out: The JSON file; replaced in one step. Not written if the labels are not usable.
         config: Thresholds, limits, and the range of labels an image that is plausible.
         input_short_side: The teacher's input size, in pixels.
+        input_window: Side of the windows that it sees of that, if any.
         device: Where the model is.
         provenance: Plain data that tells where the labels come from, such as the teacher's stage
             key; kept under ``info.provenance`` with the settings and this package's version.
@@ -85,6 +87,7 @@ def make_pseudo_labels(
     without = near_misses = 0
     rules = InferenceRules(
         short_side=input_short_side,
+        window=input_window,
         max_dets=_ALL_QUERIES,
         mask_threshold=config.mask_threshold,
         score_threshold=config.score_threshold / 2,
@@ -107,6 +110,7 @@ def make_pseudo_labels(
     settings = {
         **config.model_dump(mode="json", exclude={"min_mean", "max_mean"}),
         "input_short_side": input_short_side,
+        "input_window": input_window,
         "sskd": __version__,
     }
     info = {"description": "pseudo-labels", "provenance": {**provenance, **settings}}

@@ -176,6 +176,7 @@ class _Plan:
         reads = {
             "pseudo_labels": self.config.pseudo_labels.model_dump(mode="json"),
             "short_side": self.config.evaluation.short_side,
+            "window": self.config.evaluation.window,
             "data": self.data_sha,
             "split": self.split_sha,
         }
