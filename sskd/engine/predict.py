@@ -108,7 +108,7 @@ def predict_batch(
     *,
     device: torch.device | str,
 ) -> list[Detections]:
-    """Instances of images of one size, in one forward pass.
+    """Instances of images of one size, in one forward pass, unless by windows.
 
     Mask2Former's instance inference: of all pairs (query, class) the ``max_dets`` with the highest
     class probability, softmax over the classes and "no object"; the score is that probability
@@ -127,6 +127,8 @@ def predict_batch(
     assert images, "no image"
     size = _size(images[0].shape[:2])
     assert all(image.shape[:2] == size for image in images), "images of several sizes in a batch"
+    if rules.window is not None:
+        return [_predict_windows(model, image, rules, device) for image in images]
     # Not inference_mode: what a model caches meanwhile must stay good for training.
     with torch.no_grad(), evaluation_mode(model):
         inputs = torch.stack([_resize(to_model_input(image), rules.short_side) for image in images])
@@ -162,10 +164,6 @@ def predict_data(
     Yields:
         Image id and detections, in the order of ``data.images``.
     """
-    if rules.window is not None:
-        for record in data.images[:limit]:
-            yield record.id, _predict_windows(model, data.read_image(record.id), rules, device)
-        return
     for size, group in groupby(data.images[:limit], key=lambda image: (image.height, image.width)):
         records = list(group)
         scale = rules.short_side / min(size)

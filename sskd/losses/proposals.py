@@ -66,8 +66,10 @@ class Law(NamedTuple):
 
 
 class Watch(NamedTuple):
-    """What the diagnostics need to know of the draw, for the first w anchors of each group."""
+    """What the diagnostics need to know of the draw, for w anchors of each group."""
 
+    step: int
+    """It is every so-manieth."""
     scores: Float[Tensor, "g w r"]
     """``d`` of every pair, to its rounding."""
     log_total: Float[Tensor, "g w"]
@@ -280,11 +282,13 @@ def _accepted(
         accepted.mul_(block.own[rows][..., None] != candidates[:, None])
     seen = None
     if watch > 0:
-        count = accepted[:, :watch].sum(dim=-1).clamp(min=1)
+        # All over the group, as groups are all over the images.
+        step = max(1, rows.shape[1] // watch)
+        count = accepted[:, ::step].sum(dim=-1).clamp(min=1)
         log_total = (count * (len(block.members) / proposals.shape[1])).log()
-        log_total += law.exponent * bound[:, :watch, 0].log()
-        scores = 1 - vectors[:, :watch] @ theirs.mT
-        seen = Watch(scores, log_total)
+        log_total += law.exponent * bound[:, ::step, 0].log()
+        scores = 1 - vectors[:, ::step] @ theirs.mT
+        seen = Watch(step, scores, log_total)
     if not law.replacement:
         accepted = _first_of_each(accepted, candidates)
     complete = _keep_first(accepted, law.num_negatives)
@@ -369,5 +373,5 @@ def _from_rows(
             complete=draw.possible[:, None],
             repeated=draw.repeated[:, None],
             first_try=first_try,
-            watch=Watch(scores[:, None], weights.sum(dim=1).log()[:, None]),
+            watch=Watch(1, scores[:, None], weights.sum(dim=1).log()[:, None]),
         )

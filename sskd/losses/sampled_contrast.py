@@ -273,13 +273,12 @@ def _observe(
         rows.repeated[tile.anchors] = tile.repeated
     if tile.watch is None:
         return
-    scores, log_total = tile.watch
-    w = scores.shape[1]
-    own, kept = tile.anchors[:, :w], tile.kept[:, :w]
+    step, scores, log_total = tile.watch
+    own, kept = tile.anchors[:, ::step], tile.kept[:, ::step]
     if tile.first_try:
         rows.watched[own] = True
-    rows.positive_cosine[own] = positive[:, :w]
-    rows.negative_cosine[own] = (kept * cosines[:, :w]).sum(dim=-1) / law.num_negatives
+    rows.positive_cosine[own] = positive[:, ::step]
+    rows.negative_cosine[own] = (kept * cosines[:, ::step]).sum(dim=-1) / law.num_negatives
     same, judged = same_instance(
         anchors.instances[own],
         anchors.images[own],

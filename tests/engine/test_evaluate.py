@@ -16,7 +16,7 @@ from sskd.engine.store import write_json_atomic
 # pycocotools decodes through an interface that numpy 2 calls outdated.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
-CONFIG = EvaluationConfig(short_side=32, max_dets=100, mask_threshold=0.5)
+CONFIG = EvaluationConfig(short_side=32, window=None, max_dets=100, mask_threshold=0.5)
 
 
 def rle(mask):

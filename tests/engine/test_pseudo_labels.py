@@ -39,6 +39,7 @@ def label(scripted, say, coco_data, tmp_path):
             out,
             config=PseudoLabelConfig(**(SETTINGS | changes)),
             input_short_side=32,
+            input_window=None,
             device="cpu",
             provenance={"teacher": "supervised", "key": "abc"},
             progress=None if calls is None else lambda *a, **facts: calls.append((a, facts)),
@@ -127,6 +128,7 @@ def test_the_file_says_where_it_comes_from(label, box):
         "min_area": 10,
         "max_per_image": 3,
         "input_short_side": 32,
+        "input_window": None,
         "sskd": sskd.__version__,
     }
 
