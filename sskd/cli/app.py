@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 import sskd
-from sskd.cli import data
+from sskd.cli import bench, data
 from sskd.cli.doctor import doctor
 from sskd.cli.errors import Commands
 from sskd.cli.evaluate import evaluate
@@ -56,6 +56,7 @@ app.command(
     )
 )(evaluate)
 app.add_typer(data.app, name="data")
+app.add_typer(bench.app, name="bench")
 app.command(epilog=examples("sskd ui", "sskd ui --port 5001 --home /data/runs"))(ui)
 app.command(epilog=examples("sskd doctor"))(doctor)
 

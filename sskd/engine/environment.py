@@ -1,8 +1,10 @@
 """What a result was computed with: versions, machine, memory."""
 
 import platform
+import re
 import resource
 import sys
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -37,5 +39,10 @@ def peak_memory_bytes(device: str) -> int:
     """The most memory so far: of the GPU since it was last reset, else resident in this process."""
     if device.startswith("cuda"):
         return torch.cuda.max_memory_allocated()
+    status = Path("/proc/self/status")
+    if status.is_file():  # getrusage would begin with what the parent process had
+        found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text("utf-8"))
+        if found is not None:
+            return int(found[1]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,102 @@
+"""``sskd bench``: what things cost on this machine, as ratios within one run."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sskd.cli.console import print_table, say
+from sskd.cli.options import examples
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    help="Measure what things cost on this machine.", no_args_is_help=True, rich_markup_mode=None
+)
+
+Json = Annotated[
+    Path | None,
+    typer.Option("--json", metavar="FILE", help="Write the numbers there too.", dir_okay=False),
+]
+Threads = Annotated[int, typer.Option("--threads", min=1, help="Of the processor.")]
+
+
+@app.command(
+    epilog=examples(
+        "sskd bench contrastive", "sskd bench contrastive --pixels 2048 --json contrastive.json"
+    )
+)
+def contrastive(
+    pixels: Annotated[int, typer.Option(min=64, help="Locations in the batch.")] = 8192,
+    negatives: Annotated[int, typer.Option(min=1, help="Negatives an anchor.")] = 256,
+    dim: Annotated[int, typer.Option(min=1, help="Of an embedding.")] = 128,
+    instances: Annotated[int, typer.Option(min=2, help="In the pool.")] = 100,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    threads: Threads = 2,
+    noise: Annotated[
+        bool, typer.Option(help="Also measure how sharing proposals adds to the gradient's noise.")
+    ] = True,
+    json_file: Json = None,
+) -> None:
+    """The contrastive term: ours, the literal one, and the matrix products alone.
+
+    Forward plus backward, in turns, in float32; memory beyond the inputs, each in a process of its
+    own; how ours grows with the pixels; how noisy its gradient is.
+    """
+    from sskd.bench.contrastive import Problem, measure, measure_growth, measure_noise
+    from sskd.cli.progress import open_display
+
+    if device.startswith("cuda"):
+        import torch
+
+        if not torch.cuda.is_available():
+            raise ValueError("--device cuda: no CUDA device here; --device cpu is the other choice")
+    problem = Problem(pixels, negatives, dim, instances, device=device, threads=threads)
+    with open_display() as progress:
+        result: dict[str, Any] = measure(problem, progress=progress)
+        result["growth"] = measure_growth(problem)
+        if noise:
+            few = Problem(2048, min(negatives, 64), dim, instances, device=device, threads=threads)
+            result["noise"] = measure_noise(few)
+    seconds, extra = result["seconds"], result["extra_bytes"]
+    say(
+        f"{pixels} locations, {negatives} negatives, {dim} dimensions, {instances} instances; "
+        f"{_machine(result['environment'])}"
+    )
+    rows = []
+    for name, label in (("literal", "literal"), ("sskd", "sskd"), ("products", "products alone")):
+        if name in seconds:
+            memory = f"{extra[name] / 2**20:.0f} MiB" if name in extra else ""
+            ratio = f"{seconds[name] / seconds['sskd']:.2f}"
+            rows.append((label, f"{1000 * seconds[name]:.1f} ms", ratio, memory))
+    print_table(("term", "forward and backward", "to sskd", "extra memory"), rows)
+    rows = [
+        (
+            f"{pixels * factor}",
+            f"{1000 * grown['seconds']:.0f} ms",
+            f"{grown['seconds'] / seconds['sskd']:.1f}",
+            f"{grown['extra_bytes'] / 2**20:.0f} MiB",
+        )
+        for factor, grown in result["growth"].items()
+    ]
+    print_table(("locations", "time", "times", "extra memory"), rows)
+    if noise:
+        print_table(
+            ("anchors that share proposals", "variance of the gradient"),
+            [(str(group), f"{ratio:.2f}") for group, ratio in result["noise"].items()],
+        )
+    _write(json_file, result)
+
+
+def _machine(environment: dict[str, Any]) -> str:
+    return (
+        f"{environment['machine']}, {environment['threads']} threads, "
+        f"torch {environment['torch']}, sskd {environment['sskd']}"
+    )
+
+
+def _write(path: Path | None, result: dict[str, Any]) -> None:
+    if path is not None:
+        path.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+        say(f"numbers: {path}")
