@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from sskd.cli.console import print_table, say
-from sskd.cli.options import examples
+from sskd.cli.options import Scale, Settings, examples
 
 __all__ = ["app"]
 
@@ -86,6 +86,39 @@ def contrastive(
             ("anchors that share proposals", "variance of the gradient"),
             [(str(group), f"{ratio:.2f}") for group, ratio in result["noise"].items()],
         )
+    _write(json_file, result)
+
+
+@app.command(epilog=examples("sskd bench step", "sskd bench step --set num_negatives=256"))
+def step(
+    scale: Scale = "tiny",
+    settings: Settings = None,
+    steps: Annotated[int, typer.Option(min=1, help="Timed steps.")] = 20,
+    json_file: Json = None,
+) -> None:
+    """A student's training step with all three losses, and how its time divides.
+
+    On drawn scenes of the scale's size, with their ground truth in the place of pseudo-labels; once
+    as it is, for the time, once under torch's profiler, for the shares.
+    """
+    from sskd.bench.step import measure
+    from sskd.cli.progress import open_display
+    from sskd.config import build_config, load_scale, parse_overrides
+
+    config = build_config(load_scale(scale), parse_overrides(settings or []))
+    with open_display() as progress:
+        result = measure(config, steps=steps, progress=progress)
+    height, width = result["crop"]
+    say(
+        f"{scale}: {result['images_a_step']} images of {height}x{width} a step, "
+        f"{result['parameters'] / 1e6:.2f}M parameters; {_machine(result['environment'])}"
+    )
+    say(
+        f"{1000 * result['seconds']:.0f} ms a step, {result['images_per_second']:.1f} images/s, "
+        f"peak memory {result['peak_memory_bytes'] / 2**20:.0f} MiB"
+    )
+    rows = [(part, f"{100 * share:.1f} %") for part, share in result["shares"].items()]
+    print_table(("part", "share of the step"), rows)
     _write(json_file, result)
 
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from jaxtyping import UInt8
+from torch.profiler import record_function
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from sskd.config import ViewsConfig
@@ -91,12 +92,13 @@ class Loader:
             (part, image_id) for part in self._parts for image_id in self._image_ids(part, step)
         ]
         items = [self._cache.get(part, image_id) for part, image_id in chosen]
-        views = make_views(
-            [item.image for item in items],
-            [item.masks() for item in items],
-            config=self._views,
-            generator=_generator(self._seed, _VIEWS, step),
-        )
+        with record_function("sskd views"):
+            views = make_views(
+                [item.image for item in items],
+                [item.masks() for item in items],
+                config=self._views,
+                generator=_generator(self._seed, _VIEWS, step),
+            )
         targets = []
         for item, masks in zip(items, views.masks, strict=True):
             visible = masks.flatten(1).sum(1) >= MIN_PIXELS

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.profiler import record_function
 
 from sskd.config import RuntimeConfig, TrainingConfig
 from sskd.data.loader import Loader
@@ -105,9 +106,10 @@ def fit(
     began = time.perf_counter()
     model.train()
     window = _Window()
-    for index, batch in enumerate(
-        loader.batches(start, training.steps, workers=runtime.data_workers), start
-    ):
+    batches = loader.batches(start, training.steps, workers=runtime.data_workers)
+    for index in range(start, training.steps):
+        with record_function("sskd data"):
+            batch = next(batches)
         factor = learning_rate_factor(training.schedule, index, training.steps)
         for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
             group["lr"] = rate * factor
@@ -118,7 +120,7 @@ def fit(
         optimizer.zero_grad(set_to_none=True)
         for micro in _micro_batches(batch.to(accelerator.device), training.accumulation):
             with accelerator.autocast():
-                terms = step(model, micro, generator)
+                terms = step(model, micro, generator)  # marks its own parts
             if not math.isfinite(float(terms.total.detach())):
                 _keep_batch(folder, batch, index, accelerator, model)
                 raise RunStopped(
@@ -126,18 +128,21 @@ def fit(
                     f"are kept in {folder / 'failed_batch.pt'}; a lower learning rate "
                     f"(stages.{name}.optimizer.learning_rate) or clip_norm may help"
                 )
-            accelerator.backward(terms.total / training.accumulation)
+            with record_function("sskd backward"):
+                accelerator.backward(terms.total / training.accumulation)
             window.add(terms.metrics())
-        norm = _clip(accelerator, model, training.optimizer.clip_norm)
+        with record_function("sskd optimizer"):
+            norm = _clip(accelerator, model, training.optimizer.clip_norm)
+            optimizer.step()
         window.add({"grad_norm": norm})
-        optimizer.step()
         window.images += batch.weak.shape[0]
         done = index + 1
-        if done % runtime.log_every == 0 or done == training.steps:
-            values = window.close() | {"learning_rate": base_rates[-1] * factor}
-            metrics.append(done, values)
-            log(done, values)
-        progress(name, done, training.steps, **window.shown)
+        with record_function("sskd logging"):
+            if done % runtime.log_every == 0 or done == training.steps:
+                values = window.close() | {"learning_rate": base_rates[-1] * factor}
+                metrics.append(done, values)
+                log(done, values)
+            progress(name, done, training.steps, **window.shown)
         if done % runtime.checkpoint_every == 0 and done < training.steps:
             seconds = spent + time.perf_counter() - began
             _save(folder, accelerator, model, optimizer, bank, metrics, done, seconds)

@@ -3,6 +3,7 @@
 import torch
 from jaxtyping import Int
 from torch import Tensor, nn
+from torch.profiler import record_function
 
 from sskd.config import Config, ContrastConfig
 from sskd.engine.fit import Step
@@ -26,14 +27,16 @@ def build_step(stage: Stage, config: Config, *, bank: MemoryBank | None) -> Step
     set_loss_settings = config.set_loss.model_dump()
 
     def step(model: nn.Module, batch: Batch, generator: torch.Generator) -> LossTerms:
-        predictions: Predictions = model(batch.weak, embeddings=contrast is not None)
-        sup, semi = set_loss(
-            predictions,
-            batch.targets,
-            num_labeled=batch.num_labeled,
-            generator=generator,
-            **set_loss_settings,
-        )
+        with record_function("sskd forward"):
+            predictions: Predictions = model(batch.weak, embeddings=contrast is not None)
+        with record_function("sskd set loss"):
+            sup, semi = set_loss(
+                predictions,
+                batch.targets,
+                num_labeled=batch.num_labeled,
+                generator=generator,
+                **set_loss_settings,
+            )
         pxl = None
         if contrast is not None:
             pxl = _contrast(model, batch, predictions, contrast, bank, generator)
@@ -60,24 +63,25 @@ def _contrast(
     weak = predictions.pixel_embeddings
     assert weak is not None
     grid = (weak.shape[2], weak.shape[3])
-    with torch.no_grad():
+    with torch.no_grad(), record_function("sskd strong view"):
         strong = _embed_without_learning(model, batch.strong)
     height, width = batch.weak.shape[2:]
     positives, valid = match_positives(strong, batch.weak_to_strong, (height, width), grid)
     settings = contrast.model_dump(exclude={"weight", "negatives"})
     settings |= contrast.negatives.model_dump(exclude={"bank_size"})
-    return contrastive_term(
-        weak.flatten(2).transpose(1, 2),
-        positives,
-        valid,
-        predictions.mask_logits.detach(),
-        predictions.class_logits.detach(),
-        grid=grid,
-        instance_ids=instance_ids(batch, grid),
-        bank=bank,
-        generator=generator,
-        **settings,
-    )
+    with record_function("sskd contrastive term"):
+        return contrastive_term(
+            weak.flatten(2).transpose(1, 2),
+            positives,
+            valid,
+            predictions.mask_logits.detach(),
+            predictions.class_logits.detach(),
+            grid=grid,
+            instance_ids=instance_ids(batch, grid),
+            bank=bank,
+            generator=generator,
+            **settings,
+        )
 
 
 def _embed_without_learning(model: nn.Module, images: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
+from torch.profiler import record_function
 
 from sskd.losses.matching import Matches, match_layers
 from sskd.losses.points import draw_points, place_points, point_losses
@@ -88,18 +89,19 @@ def set_loss(
         layers = [LayerOutput(masks.float(), classes.float()) for masks, classes in layers]
         masks = torch.cat([target.masks for target in targets]).float()
         classes = torch.cat([target.classes for target in targets])
-        matches = match_layers(
-            layers,
-            masks,
-            classes,
-            counts,
-            num_labeled=num_labeled,
-            class_weight=class_weight,
-            mask_weight=mask_weight,
-            dice_weight=dice_weight,
-            points=points,
-            generator=generator,
-        )
+        with record_function("sskd matching"):
+            matches = match_layers(
+                layers,
+                masks,
+                classes,
+                counts,
+                num_labeled=num_labeled,
+                class_weight=class_weight,
+                mask_weight=mask_weight,
+                dice_weight=dice_weight,
+                points=points,
+                generator=generator,
+            )
         draw = draw_points(
             points, oversample_ratio, importance_ratio, generator=generator, device=device
         )

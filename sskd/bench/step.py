@@ -1,0 +1,140 @@
+"""``sskd bench step``: a training step of a scale, and how its time divides.
+
+The real loop on drawn scenes, their ground truth in the place of pseudo-labels; what is timed is
+marked in the code itself by ``record_function("sskd ...")``.
+"""
+
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from sskd.config import Config
+from sskd.data.coco import load_coco
+from sskd.data.loader import Loader
+from sskd.data.toycity import ToycityCounts, generate
+from sskd.engine.environment import environment, peak_memory_bytes
+from sskd.engine.fit import derive_seed, fit
+from sskd.engine.perform import make_accelerator
+from sskd.engine.stages import plan_stages
+from sskd.engine.step import build_step
+from sskd.losses.memory_bank import MemoryBank
+from sskd.models.student import build, num_parameters
+from sskd.types import Progress
+
+__all__ = ["PARTS", "measure"]
+
+MARK = "sskd "
+INSIDE = {"views": "data", "matching": "set loss"}
+"""Parts that lie within another one, whose time is given without them."""
+
+PARTS = (
+    "data",
+    "views",
+    "forward",
+    "strong view",
+    "matching",
+    "set loss",
+    "contrastive term",
+    "backward",
+    "optimizer",
+    "logging",
+)
+"""In the order of a step."""
+
+WARM = 3
+
+os.environ.setdefault("KINETO_LOG_LEVEL", "9")  # it calls the lack of a GPU an error
+
+
+def measure(config: Config, *, steps: int, progress: Progress) -> dict[str, Any]:
+    """Time steps of the transfer stage, first as they are, then under the profiler.
+
+    Args:
+        config: Of the scale; its stage ``transfer`` is run, on scenes as large as its views.
+        steps: How many are timed, after some that are not.
+        progress: Receives every step.
+
+    Returns:
+        ``seconds`` a step, ``images_per_second``, ``shares`` of the step by part, and the rest of
+        what a reader needs.
+    """
+    torch.set_num_threads(config.numerics.threads)
+    (stage,) = (s for s in plan_stages(config, data_sha="", split_sha="") if s.name == "transfer")
+    assert stage.training is not None
+    training = stage.training
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        counts = ToycityCounts(source=0, train=16, val=0)
+        generate(folder, seed=0, counts=counts, size=config.views.crop)
+        scenes = load_coco(folder / "train.json", folder / "images")
+        loader = Loader(
+            scenes,
+            scenes,
+            views=config.views,
+            labeled_batch=training.labeled_batch,
+            unlabeled_batch=training.unlabeled_batch,
+            seed=derive_seed("data", 0),
+        )
+        scope = stage.contrast.negatives if stage.contrast is not None else None
+        bank = None
+        if scope is not None and scope.scope == "memory-bank":
+            bank = MemoryBank(size=scope.bank_size, dim=config.student.projection.dim)
+        generator = torch.Generator().manual_seed(0)
+        model = build(config.student, num_classes=len(scenes.categories), generator=generator)
+        accelerator = make_accelerator(config)
+        step = build_step(stage, config, bank=bank)
+
+        def run(count: int, place: str) -> float:
+            (folder / place).mkdir()
+            return fit(
+                model,
+                loader,
+                step,
+                name=place,
+                training=training.model_copy(update={"steps": count}),
+                runtime=config.runtime.model_copy(update={"checkpoint_every": count + 1}),
+                accelerator=accelerator,
+                seed=0,
+                folder=folder / place,
+                bank=bank,
+                log=lambda _step, _values: None,
+                progress=progress,
+            ).seconds
+
+        run(WARM, "warm-up")
+        seconds = run(steps, "steps") / steps
+        with profile(activities=[ProfilerActivity.CPU], acc_events=True) as profiler:
+            run(steps, "profiled steps")
+    totals = {
+        event.key.removeprefix(MARK): event.cpu_time_total / 1e6
+        for event in profiler.key_averages()
+        if event.key.startswith(MARK)
+    }
+    images = (training.labeled_batch + training.unlabeled_batch) * steps
+    return {
+        "scale": config.scale,
+        "crop": list(config.views.crop),
+        "images_a_step": images // steps,
+        "parameters": num_parameters(model),
+        "seconds": seconds,
+        "images_per_second": images / steps / seconds,
+        "profiled_seconds": sum(totals[part] for part in totals if part not in INSIDE) / steps,
+        "shares": _shares(totals),
+        "peak_memory_bytes": peak_memory_bytes(str(accelerator.device)),
+        "environment": environment(str(accelerator.device), config.numerics.threads),
+    }
+
+
+def _shares(totals: Mapping[str, float]) -> dict[str, float]:
+    """Of the marked time, without what lies inside another part."""
+    whole = sum(seconds for part, seconds in totals.items() if part not in INSIDE)
+    own = dict(totals)
+    for part, outer in INSIDE.items():
+        if part in totals:
+            own[outer] = own[outer] - totals[part]
+    return {part: own[part] / whole for part in PARTS if part in own}
