@@ -91,6 +91,12 @@ def check(
         float,
         typer.Option("--label-fraction", metavar="P", help="The share that will be labeled."),
     ] = 0.1,
+    short_side: Annotated[
+        int,
+        typer.Option(
+            "--short-side", min=1, metavar="N", help="Of the pictures at the model's input."
+        ),
+    ] = 128,
     home: Home = Path("runs"),
 ) -> None:
     """Find what would hurt training or make its numbers wrong.
@@ -103,7 +109,11 @@ def check(
     dataset = open_dataset(home, name)
     with open_display() as display:
         findings = check_dataset(
-            dataset, queries=queries, label_fraction=label_fraction, progress=display
+            dataset,
+            queries=queries,
+            label_fraction=label_fraction,
+            short_side=short_side,
+            progress=display,
         )
     if not findings:
         say(f"{name}: nothing found that would hurt training")

@@ -5,6 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -14,6 +15,9 @@ from sskd.data.images import upright_size
 from sskd.types import Progress
 
 __all__ = ["MIN_PIXELS", "Finding", "check_data"]
+
+SMALL_SIDE = 10
+"""Of an instance at the model's input, in pixels; at stride 4 its mask has two or three a side."""
 
 MIN_PIXELS = 4
 """A visible mask of fewer pixels is no target."""
@@ -49,6 +53,7 @@ def check_data(
     *,
     queries: int,
     label_fraction: float,
+    short_side: int = 128,
     progress: Progress | None,
 ) -> list[Finding]:
     """Decode every picture and every mask once and tell what is worth knowing.
@@ -59,6 +64,7 @@ def check_data(
         unlabeled: Pictures of the extra unlabeled folder.
         queries: How many instances the model can predict in an image.
         label_fraction: The share of ``train`` that will be labeled.
+        short_side: Of the pictures at the model's input, in pixels.
         progress: Told about each picture.
 
     Returns:
@@ -71,6 +77,7 @@ def check_data(
     findings += _check_unlabeled(unlabeled, progress, len(train.images) + len(val.images), total)
     findings += _check_classes(train, val)
     findings += _check_leaks(train, val, unlabeled)
+    findings += _check_sizes(train, short_side)
     labeled = round(label_fraction * len(train.images))
     pool = len(train.images) - labeled + len(unlabeled)
     if pool < labeled:
@@ -155,6 +162,24 @@ def _check_classes(train: CocoData, val: CocoData) -> list[Finding]:
             message = f"class {name!r} has no instance in val: it has no AP"
             findings.append(Finding("warning", str(val.path), message))
     return findings
+
+
+def _check_sizes(data: CocoData, short_side: int) -> list[Finding]:
+    """Masks have a quarter of the input's resolution: what is too small there has no shape."""
+    sides = [
+        annotation.area**0.5 * short_side / min(image.height, image.width)
+        for image in data.images
+        for annotation in data.annotations(image.id)
+        if not annotation.crowd and annotation.area is not None
+    ]
+    if not sides or (typical := median(sides)) >= SMALL_SIDE:
+        return []
+    message = (
+        f"half of the instances are at most {typical:.0f} pixels wide at a short side of "
+        f"{short_side}; predict larger pictures by windows: evaluation.short_side, "
+        "evaluation.window and views.scale"
+    )
+    return [Finding("warning", str(data.path), message)]
 
 
 def _class_counts(data: CocoData) -> Counter[str]:

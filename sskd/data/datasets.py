@@ -145,6 +145,7 @@ def check_dataset(
     *,
     queries: int = 100,
     label_fraction: float = 0.1,
+    short_side: int = 128,
     progress: Progress | None = None,
 ) -> list[Finding]:
     """Decode everything and tell what would hurt training or the numbers, errors first.
@@ -153,6 +154,7 @@ def check_dataset(
         dataset: Its COCO files must load.
         queries: How many instances the model can predict in an image.
         label_fraction: The share of the training images that will be labeled.
+        short_side: Of the pictures at the model's input, in pixels.
         progress: Told about each picture.
 
     Raises:
@@ -165,6 +167,7 @@ def check_dataset(
         extra,
         queries=queries,
         label_fraction=label_fraction,
+        short_side=short_side,
         progress=progress,
     )
 

@@ -132,6 +132,16 @@ def test_more_instances_than_queries(find: Find) -> None:
     assert find(change, queries=4) == []
 
 
+def test_instances_too_small_at_the_models_input(find: Find) -> None:
+    _only(
+        find(lambda train, val, images: None, short_side=16),
+        "warning",
+        "half of the instances are at most",
+        "at a short side of 16",
+        "evaluation.window",
+    )
+
+
 def test_images_with_crowds_only_and_with_nothing(find: Find) -> None:
     def change(train: dict[str, Any], val: dict[str, Any], images: Path) -> None:
         train["annotations"][0]["iscrowd"] = 1
