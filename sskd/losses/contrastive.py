@@ -45,6 +45,10 @@ class ContrastTerms(NamedTuple):
     repeated_anchors: Int[Tensor, ""]
     """Anchors that count and have too few distinct negatives to draw without replacement: each
     of these once, the rest with replacement."""
+    redrawn_anchors: Int[Tensor, ""]
+    """Anchors of which too few of the first proposals were accepted."""
+    bank_age: Float[Tensor, ""]
+    """Steps since the memory bank's entries were stored, mean; nan without a bank in use."""
 
 
 def contrastive_term(
@@ -131,11 +135,15 @@ def contrastive_term(
             ),
         )
         valid = positive_valid.flatten()
+        in_use = bank if bank is not None and len(bank) else None
+        age = here.embeddings.new_tensor(torch.nan)
+        if in_use is not None:
+            age = 1 + in_use.ages().float().mean()
         rows = sampled_contrast(
             here,
             _unit(positives.detach()),
             valid,
-            bank.locations() if bank is not None and len(bank) else here,
+            here if in_use is None else in_use.locations(),
             Law(num_negatives, exponent, scope, replacement, cross_image_slots),
             loss=loss,
             temperature=temperature,
@@ -158,6 +166,8 @@ def contrastive_term(
             valid_anchors=counts.sum(),
             starved_anchors=(valid & ~rows.possible).sum(),
             repeated_anchors=(counts & rows.repeated).sum(),
+            redrawn_anchors=rows.again.sum(),
+            bank_age=age,
         )
 
 

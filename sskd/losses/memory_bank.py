@@ -12,7 +12,7 @@ __all__ = ["MemoryBank"]
 
 
 class MemoryBank:
-    """The newest ``size`` of all embeddings pushed, with their score vectors; first in, first out.
+    """A ring of the newest ``size`` embeddings pushed, with their score vectors.
 
     Entries carry no gradient. They belong to no image of the current step and to no known
     instance: their slot scores count as those of another image, and nothing is said about false
@@ -26,16 +26,18 @@ class MemoryBank:
     def __init__(self, *, size: int, dim: int) -> None:
         self.size = size
         self.dim = dim
-        self._entries: dict[str, Tensor] = {}  # (at most size, ...) each, oldest first
+        self._ring: dict[str, Tensor] = {}  # (size, ...) each, made by the first push
+        self._next = 0
+        self._count = 0
         self._pushes = 0
         self._device: torch.device | str = "cpu"
 
     def __len__(self) -> int:
         """Entries held, at most ``size``."""
-        return len(self._entries["stored_at"]) if self._entries else 0
+        return self._count
 
     def ages(self) -> Int[Tensor, " n"]:
-        """Pushes after that of each entry, >= 0, oldest first; a step or micro-batch pushes once.
+        """Pushes after that of each entry, >= 0; a step or micro-batch pushes once.
 
         Raises:
             ValueError: If nothing has been stored yet.
@@ -43,7 +45,7 @@ class MemoryBank:
         return self._pushes - 1 - self._stored("stored_at")
 
     def locations(self) -> Locations:
-        """All entries, oldest first, as a pool of negatives; a later push leaves it alone.
+        """All entries as a pool of negatives, the ring itself: good until the next push.
 
         Raises:
             ValueError: If nothing has been stored yet.
@@ -77,23 +79,34 @@ class MemoryBank:
         if count > self.size:
             order = torch.randperm(count, generator=generator, device=generator.device)
             kept = order[: self.size].to(locations.images.device)
-            new = {name: values[kept] for name, values in new.items()}
-        # New tensors rather than writes: the backward pass still reads the old ones.
-        self._entries = {
-            name: torch.cat([self._entries.get(name, values[:0]), values])[-self.size :]
-            for name, values in new.items()
-        }
+            new, count = {name: values[kept] for name, values in new.items()}, self.size
+        if not self._ring:
+            self._ring = {
+                name: values.new_zeros(self.size, *values.shape[1:]) for name, values in new.items()
+            }
+        before_end = min(count, self.size - self._next)
+        for name, values in new.items():
+            self._ring[name][self._next : self._next + before_end] = values[:before_end]
+            self._ring[name][: count - before_end] = values[before_end:]
+        self._next = (self._next + count) % self.size
+        self._count = min(self.size, self._count + count)
         self._pushes += 1
 
     def to(self, device: torch.device | str) -> None:
         """Keep the entries there from now on."""
         self._device = device
-        self._entries = {name: values.to(device) for name, values in self._entries.items()}
+        self._ring = {name: values.to(device) for name, values in self._ring.items()}
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a resumed run needs: numbers, and tensors by name."""
-        entries = {name: values.clone() for name, values in self._entries.items()}
-        return {"size": self.size, "dim": self.dim, "pushes": self._pushes, "entries": entries}
+        return {
+            "size": self.size,
+            "dim": self.dim,
+            "next": self._next,
+            "count": self._count,
+            "pushes": self._pushes,
+            "ring": {name: values.clone() for name, values in self._ring.items()},
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what ``state_dict`` gave, from any device.
@@ -106,11 +119,12 @@ class MemoryBank:
                 raise ValueError(
                     f"memory bank: the saved {name} is {state[name]}, this bank's is {own}"
                 )
+        self._next, self._count = state["next"], state["count"]
         self._pushes = state["pushes"]
-        entries: dict[str, Tensor] = state["entries"]
-        self._entries = {name: values.clone().to(self._device) for name, values in entries.items()}
+        ring: dict[str, Tensor] = state["ring"]
+        self._ring = {name: values.clone().to(self._device) for name, values in ring.items()}
 
     def _stored(self, name: str) -> Tensor:
-        if not self._entries:
+        if not self._ring:
             raise ValueError("the memory bank is empty: push before reading it")
-        return self._entries[name]
+        return self._ring[name][: self._count]

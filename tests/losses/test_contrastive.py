@@ -276,7 +276,7 @@ def test_bank_serves_from_the_second_step():
     first = term(inputs, **settings)
     assert torch.equal(first.loss, term(inputs).loss)  # from the batch while the bank is empty
     assert len(bank) == B * N
-    stored = bank.locations().embeddings
+    stored = bank.locations().embeddings.clone()
     assert not stored.requires_grad
     later = make_inputs(seed=8)
     later["positive_valid"] = torch.zeros(B, N, dtype=torch.bool)
@@ -286,7 +286,9 @@ def test_bank_serves_from_the_second_step():
     moved = (later["anchors"].grad.abs().sum(-1) > 0).flatten().nonzero().flatten().tolist()
     assert moved == [0]  # nobody in the batch was a negative
     assert second.false_negative_rate.isnan()
-    assert len(bank) == 2 * B * N
+    assert first.bank_age.isnan()
+    assert second.bank_age == 1
+    assert term(make_inputs(), **settings).bank_age == 1.5
     assert torch.equal(bank.locations().embeddings[: B * N], stored)
 
 
@@ -296,7 +298,8 @@ def test_value_and_gradient_with_a_bank_equal_the_loop(num_negatives):
     settings = {"scope": "memory-bank", "bank": bank, "num_negatives": num_negatives}
     for seed in range(4):
         term(make_inputs(seed), **settings)
-    inputs, pool = make_inputs(9), bank.locations()
+    inputs = make_inputs(9)
+    pool = Locations(*(values.clone() for values in bank.locations()))
     slots, classes = score_vectors(
         inputs["mask_logits"].detach(), inputs["class_logits"].detach(), grid=GRID, score="fusion"
     )

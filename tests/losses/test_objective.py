@@ -19,7 +19,7 @@ def set_terms(value):
 
 
 def contrast_terms(value):
-    return ContrastTerms(number(value), *(torch.tensor(float(i)) for i in range(7)))
+    return ContrastTerms(number(value), *(torch.tensor(float(i)) for i in range(9)))
 
 
 def test_terms_are_weighed_and_kept_unweighted():
