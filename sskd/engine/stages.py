@@ -174,7 +174,10 @@ class _Plan:
         """The pseudo-labels of a teacher's stage; returns their stage's name."""
         name = "pseudo_labels_" + {v: k for k, v in TEACHER_OF.items()}[teacher].replace("-", "_")
         reads = {
-            "pseudo_labels": self.config.pseudo_labels.model_dump(mode="json"),
+            # The guards against a collapse and a flood stop a run, but change no label.
+            "pseudo_labels": self.config.pseudo_labels.model_dump(
+                mode="json", exclude={"min_mean", "max_mean"}
+            ),
             "short_side": self.config.evaluation.short_side,
             "window": self.config.evaluation.window,
             "data": self.data_sha,

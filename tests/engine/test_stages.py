@@ -30,6 +30,13 @@ def test_the_whole_method_in_order() -> None:
     ]
 
 
+def test_guards_change_no_label_and_no_identity() -> None:
+    looser = plan({"pseudo_labels.max_mean": 150.0, "pseudo_labels.min_mean": 0.0})
+    assert {s.key for s in looser.values()} == {s.key for s in plan({}).values()}
+    other = plan({"pseudo_labels.score_threshold": 0.5})
+    assert other["pseudo_labels_adapted"].key != plan({})["pseudo_labels_adapted"].key
+
+
 def test_self_training_starts_from_the_pretrained_weights_again() -> None:
     stages = plan({})
     assert stages["self_training"].start == "pretraining"
