@@ -134,7 +134,7 @@ def propose(
                 break
             groups, rest = _groups(left, min(group, max(1, TABLE // number)))
             drawn = _integers(len(block.members), (len(groups), number), generator, left)
-            unserved = [rest]
+            complete = []
             size = max(1, TABLE // (number * groups.shape[1]))
             for some, theirs in zip(
                 torch.split(groups, size), torch.split(drawn, size), strict=True
@@ -142,9 +142,9 @@ def propose(
                 watch = math.ceil(watched / len(some)) if not tried else some.shape[1]
                 tile = _accepted(block, some, theirs, law, generator, watch)
                 watched -= some.numel()
-                unserved.append(some[~tile.complete])
+                complete.append(tile.complete)
                 yield tile._replace(first_try=not tried)
-            left, tried = torch.cat(unserved), True
+            left, tried = torch.cat([groups[~torch.cat(complete)], rest]), True
         yield from _from_rows(anchors, pool, block, left, law, generator, first_try=not tried)
 
 
@@ -224,9 +224,8 @@ def _block(
     rate = (mean / bound).clamp(max=1)
     if exponent > 1:
         rate = rate.pow(exponent)  # a mean of powers is at least the power of the mean
-    hopeless = (
-        mean < ROUNDING / len(members)
-    ) | ~rate.isfinite()  # not finite: a diverged model draws nothing
+    # Not finite: a diverged model draws nothing.
+    hopeless = (mean < ROUNDING / len(members)) | ~rate.isfinite()
     rate = torch.where(hopeless, 0, rate)
     return _Block(anchors, members, vectors, member_vectors, bound, rate, own)
 

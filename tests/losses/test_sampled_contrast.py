@@ -1,5 +1,7 @@
 """Losses and gradient in one pass, against the literal term on the same negatives."""
 
+import math
+
 import pytest
 import torch
 from drawn import negatives_of
@@ -70,6 +72,16 @@ def test_gradient_passes_gradcheck_and_equals_the_literal_one(loss, temperature,
         torch.autograd.grad(value, inputs), torch.autograd.grad(literal, inputs), strict=True
     ):
         torch.testing.assert_close(mine, theirs, rtol=1e-6, atol=1e-9)
+
+
+def test_candidates_that_are_no_negatives_do_not_drown_a_cold_loss():
+    """exp((-0.5 - 0.95) / 0.01) is 0 in float32, but 0.95 is not among the negatives."""
+    out = LOSSES["info-nce"](
+        torch.tensor([[-0.5]]), torch.tensor([[[0.95, -0.6]]]), torch.tensor([[[0.0, 1.0]]]),
+        num_negatives=1, temperature=0.01, margin=0.0,
+    )  # fmt: skip
+    assert out.losses.item() == pytest.approx(math.log1p(math.exp(-10)), rel=5e-3)
+    assert (out.negatives * out.factor).sum().item() == pytest.approx(100 / (1 + math.exp(10)))
 
 
 @pytest.mark.parametrize("loss", LOSSES)
