@@ -67,7 +67,8 @@ def info_nce(
     own = positive / temperature
     logits = cosines.mul_(1 / temperature)
     if 1 / temperature > LARGEST_LOGIT:
-        largest = torch.where(kept > 0, logits, -torch.inf).amax(dim=-1).maximum(own)
+        logits.masked_fill_(kept == 0, -torch.inf)
+        largest = torch.maximum(logits.amax(dim=-1), own)
         logits.sub_(largest[..., None])
         own = own - largest
     weights = logits.exp_().mul_(kept)
