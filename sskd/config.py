@@ -40,6 +40,7 @@ __all__ = [
     "StagesConfig",
     "TrainingConfig",
     "ViewsConfig",
+    "apply_changes",
     "base_for",
     "build_config",
     "canonical",
@@ -497,14 +498,24 @@ def build_config(raw: Mapping[str, Any], changes: Mapping[str, Any]) -> Config:
     Raises:
         ValueError: One line that names key, rule and value; for an unknown key the nearest one.
     """
-    data: dict[str, Any] = json.loads(json.dumps(raw))
-    for key, value in changes.items():
-        _assign(data, key, value)
+    data = apply_changes(raw, changes)
     try:
         # JSON mode: strict types, but a list is a tuple and 1 is 1.0.
         return Config.model_validate_json(json.dumps(data))
     except ValidationError as error:
         raise ValueError(_explain(error, data)) from None
+
+
+def apply_changes(raw: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain data with dotted changes applied in order, not yet validated.
+
+    Raises:
+        ValueError: If a key is unknown; one line that names the nearest one.
+    """
+    data: dict[str, Any] = json.loads(json.dumps(raw))
+    for key, value in changes.items():
+        _assign(data, key, value)
+    return data
 
 
 def flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

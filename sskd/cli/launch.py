@@ -61,7 +61,7 @@ def ablate(
         oversubscribe=oversubscribe,
     )
     ablation, planned = resolve_study(name, options)
-    say(f"{name}: {len(planned)} cells, {len(ablation.variants)} variants x {seeds} seeds")
+    say(f"{name}: {len(planned)} cells, {len(planned) // seeds} variants x {seeds} seeds")
 
     from sskd.cli.plan_view import print_plan
     from sskd.cli.prepare import default_workers, prepare, report_folder
@@ -110,7 +110,7 @@ def plan(
         seeds=seeds,
     )
     ablation, planned = resolve_study(name, options)
-    say(f"{name}: {len(planned)} cells, {len(ablation.variants)} variants x {seeds} seeds")
+    say(f"{name}: {len(planned)} cells, {len(planned) // seeds} variants x {seeds} seeds")
 
     from sskd.cli.plan_view import print_plan
     from sskd.cli.prepare import prepare

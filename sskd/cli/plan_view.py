@@ -8,7 +8,7 @@ from statistics import fmean
 from sskd.cli.console import duration, print_table, say
 from sskd.engine.run import CellPlan
 from sskd.engine.store import Store
-from sskd.studies.declaration import PlannedCell
+from sskd.studies.cells import PlannedCell
 
 __all__ = ["print_plan"]
 

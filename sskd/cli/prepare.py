@@ -13,7 +13,8 @@ from sskd.cli.doctor import available_cores
 from sskd.cli.progress import open_display
 from sskd.config import Config
 from sskd.engine.run import CellPlan, plan_cell
-from sskd.studies.declaration import Ablation, PlannedCell, experiment_name, identify
+from sskd.studies.cells import PlannedCell, experiment_name, identify
+from sskd.studies.declaration import Ablation
 
 __all__ = ["PreparedStudy", "default_workers", "prepare", "prepare_single", "report_folder"]
 

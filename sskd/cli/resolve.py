@@ -11,7 +11,8 @@ from typing import Any
 from sskd.cli.doctor import available_cores
 from sskd.cli.options import LaunchOptions
 from sskd.config import Config, base_for, build_config, load_scale, parse_overrides
-from sskd.studies.declaration import Ablation, PlannedCell, cells, load_ablation
+from sskd.studies.cells import PlannedCell, cells
+from sskd.studies.declaration import Ablation, load_ablation
 
 __all__ = ["check_folder", "resolve_single", "resolve_study"]
 

@@ -15,8 +15,8 @@ import typer
 from sskd.cli.prepare import PreparedStudy
 from sskd.cli.progress import Display, StudyState, open_display
 from sskd.engine.run import plan_cell, run_cell
+from sskd.studies.cells import PlannedCell
 from sskd.studies.controller import CellEvent, run_ablation
-from sskd.studies.declaration import PlannedCell
 from sskd.studies.interrupts import Interrupts
 from sskd.studies.lock import study_lock
 from sskd.studies.tracking import CellRun, Tracker
@@ -61,7 +61,7 @@ def run_study(study: PreparedStudy, *, home: Path, workers: int) -> StudyResult:
     seeds = sorted({cell.seed for cell in study.cells})
     rows = [
         (variant, *(state.results.get((variant, seed), "-") for seed in seeds))
-        for variant in study.ablation.variants
+        for variant in study.ablation.run
     ]
     failures = {event.cell.fingerprint: event.error or "" for event in outcome.failed}
     return StudyResult(rows, failures)

@@ -18,7 +18,8 @@ from sskd.reporting.statistics import (
     summarize,
     verdict,
 )
-from sskd.studies.declaration import Ablation, PlannedCell
+from sskd.studies.cells import PlannedCell, label_at
+from sskd.studies.declaration import Ablation
 
 __all__ = ["METRICS", "Analysis", "Arm", "Comparison", "analyse"]
 
@@ -127,14 +128,20 @@ def analyse(ablation: Ablation, cells: Sequence[PlannedCell], *, home: Path) -> 
         ValueError: If a record is broken, or no cell is of the reference.
     """
     arms = []
-    for name, variant in ablation.variants.items():
+    for name, variant in ablation.run.items():
         own = tuple(sorted((c for c in cells if c.variant == name), key=lambda c: c.seed))
         if not own:
             continue
         found = {cell.seed: read_record(home, cell.fingerprint) for cell in own}
         records = {seed: record for seed, record in found.items() if record is not None}
         arms.append(
-            Arm(name, variant.label, own, records, dict[str, float]((variant.paper or {}).items()))
+            Arm(
+                name,
+                label_at(variant, own[0].config),
+                own,
+                records,
+                dict[str, float]((variant.paper or {}).items()),
+            )
         )
     reference = next((arm for arm in arms if arm.name == ablation.reference), None)
     if reference is None:

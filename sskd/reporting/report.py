@@ -17,7 +17,8 @@ from sskd.reporting.curves import MAX_POINTS, collect_curves
 from sskd.reporting.gallery import MATCH_IOU, MIN_INSTANCES, MIN_SCORE, Gallery, draw_gallery
 from sskd.reporting.plots import draw_curves, draw_points
 from sskd.reporting.statistics import ALPHA, POWER
-from sskd.studies.declaration import Ablation, PlannedCell
+from sskd.studies.cells import PlannedCell
+from sskd.studies.declaration import Ablation
 
 __all__ = ["summary_lines", "write_report"]
 

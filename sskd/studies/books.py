@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sskd.studies.cell_files import CellFiles
-from sskd.studies.declaration import Ablation, PlannedCell
+from sskd.studies.cells import PlannedCell
+from sskd.studies.declaration import Ablation
 from sskd.studies.interrupts import Interrupts
 from sskd.studies.ledger import Claim, Ledger
 from sskd.studies.lock import study_folder

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from sskd.config import Config
 from sskd.studies.books import Books, CellEvent, Mirror, StudyOutcome
 from sskd.studies.cell_files import CellFiles
-from sskd.studies.declaration import Ablation, PlannedCell, experiment_name, identify
+from sskd.studies.cells import PlannedCell, experiment_name, identify
+from sskd.studies.declaration import Ablation
 from sskd.studies.interrupts import Interrupts
 from sskd.studies.ledger import Claim, Ledger, plan_id
 from sskd.studies.lock import study_lock

@@ -1,4 +1,4 @@
-"""An ablation as one file of data, and the cells that it stands for.
+"""An ablation as one file of data.
 
 Ours ship with the package; a file of the same name in ``experiments/`` of the working directory
 takes their place.
@@ -6,41 +6,47 @@ takes their place.
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from sskd.config import SHORT_NAMES, Config, build_config, load_yaml, nearest
+from sskd.config import load_yaml, nearest
 
 __all__ = [
     "PRESETS",
     "Ablation",
-    "PlannedCell",
+    "AtScale",
     "Source",
     "Variant",
-    "cells",
-    "experiment_name",
     "find_declarations",
-    "identify",
     "load_ablation",
     "load_declaration",
 ]
 
 Metric = Literal[
-    "mask_ap", "mask_ap50", "mask_ap75", "mask_ap_small", "mask_ap_medium", "mask_ap_large"
+    "mask_ap",
+    "mask_ap50",
+    "mask_ap75",
+    "mask_ap_small",
+    "mask_ap_medium",
+    "mask_ap_large",
+    "margin",
+    "false_negative_rate",
+    "loss_pxl",
 ]
-Base = Literal["teacher-self-training", "student-transfer", "student-refinement"]
+Base = Literal[
+    "teacher-supervised", "teacher-self-training", "student-transfer", "student-refinement"
+]
 
 PRESETS: dict[str, dict[str, Any]] = {
+    "teacher-supervised": {"pipeline.teacher": "supervised", "pipeline.final": "supervised"},
     "teacher-self-training": {"pipeline.teacher": "adapted", "pipeline.final": "self-training"},
     "student-transfer": {"pipeline.teacher": "adapted", "pipeline.final": "transfer"},
     "student-refinement": {"pipeline.teacher": "adapted", "pipeline.final": "refinement"},
 }
-"""What ``base`` of a declaration changes of every scale."""
+"""What ``base`` of a declaration, or of a variant, changes of every scale."""
 
 
 class _Part(BaseModel):
@@ -52,17 +58,49 @@ class Source(_Part):
 
     paper: str
     table: int | str
+    """A table's number, or such as ``figure 3``."""
     setting: str
+
+    @property
+    def place(self) -> str:
+        """``table 4``, ``figure 3``."""
+        text = str(self.table)
+        return text if text.startswith("figure") else f"table {text}"
+
+
+class AtScale(_Part):
+    """What a variant is at one scale, where the paper's own cannot be had."""
+
+    label: str | None = None
+    changes: dict[str, Any] | None = None
+    """In the place of the variant's."""
+    stand_in: str | None = None
+    """Why this is another thing than the paper's: its claim is then not comparable."""
 
 
 class Variant(_Part):
     """One arm: what it changes of the base, and what the paper got."""
 
     label: str
-    changes: dict[str, Any]
+    """Dotted keys in braces stand for the arm's own values: ``tau = {contrast.temperature}``."""
+    changes: dict[str, Any] = {}
     """Dotted key, or short name, to value."""
+    base: Base | None = None
+    """In the place of the ablation's."""
+    scales: dict[Literal["tiny", "small", "paper"], AtScale] = {}
+    """Where a scale needs something else."""
+    group: str | None = None
+    """The heading that the arm stands under; arms of one group follow each other."""
+    against: str | None = None
+    """The variant that this one is compared with; the ablation's reference, if not said."""
     paper: dict[Metric, float] | None = None
-    """As printed, in per cent."""
+    """As printed: AP in per cent."""
+    paper_on: dict[str, dict[Metric, float]] = {}
+    """The same for other data sets, by name; ``paper`` is for Cityscapes."""
+    claimed: Literal["above", "below"] | None = None
+    """Where the paper puts this one, against the other, in words alone."""
+    not_run: str | None = None
+    """Why we have no such arm: it stands in the table with the paper's number alone."""
     note: str | None = None
 
 
@@ -79,50 +117,45 @@ class Ablation(_Part):
     base: Base
     variants: Annotated[dict[str, Variant], Field(min_length=2)]
     reference: str
-    """The variant that every other one is compared with."""
+    """The variant that every other one is compared with, unless that says otherwise."""
     expected_order: tuple[str, ...] | None = None
-    """Every variant, the best one first."""
+    """Variants that are run, the best one first."""
     metrics: Annotated[tuple[Metric, ...], Field(min_length=1)] = ("mask_ap", "mask_ap50")
     diagnostics: tuple[str, ...] = ()
     """Training metrics of the final stage whose curves belong in the report."""
     notes: tuple[str, ...] = ()
 
     @property
-    def final(self) -> str:
-        """``pipeline.final`` of the base: the stage whose model is compared."""
-        return str(PRESETS[self.base]["pipeline.final"])
+    def run(self) -> dict[str, Variant]:
+        """The variants that have cells."""
+        return {name: v for name, v in self.variants.items() if v.not_run is None}
+
+    def against(self, name: str) -> str | None:
+        """The variant that one is compared with; ``None`` for one that is compared with nothing."""
+        other = self.variants[name].against or self.reference
+        return None if other == name else other
 
     @model_validator(mode="after")
     def _check(self) -> "Ablation":
-        for name in self.variants:
+        for name, variant in self.variants.items():
             # Part of run names, and of the commands that a report prints.
             if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._=-]*", name):
                 raise ValueError(f"variants: {name!r} may hold letters, digits, '.', '_', '=', '-'")
-        if self.reference not in self.variants:
-            known = nearest(self.reference, self.variants)
+            if variant.against is not None and variant.against not in self.run:
+                known = nearest(variant.against, self.run)
+                raise ValueError(f"variants.{name}.against: no variant {variant.against!r}{known}")
+            if variant.not_run is not None and (variant.changes or variant.scales or variant.base):
+                raise ValueError(f"variants.{name}: one that is not run changes nothing")
+        if self.reference not in self.run:
+            known = nearest(self.reference, self.run)
             raise ValueError(f"reference: no variant {self.reference!r}{known}")
-        if self.expected_order is not None and sorted(self.expected_order) != sorted(self.variants):
+        unknown = [name for name in self.expected_order or () if name not in self.run]
+        if unknown or len(set(self.expected_order or ())) < len(self.expected_order or ()):
             raise ValueError(
-                f"expected_order: must name each of {', '.join(self.variants)} once, "
-                f"got {', '.join(self.expected_order)}"
+                f"expected_order: must name variants of {', '.join(self.run)}, each once, "
+                f"got {', '.join(self.expected_order or ())}"
             )
         return self
-
-
-@dataclass(frozen=True)
-class PlannedCell:
-    """One arm under one seed."""
-
-    variant: str
-    seed: int
-    config: Config
-    fingerprint: str = ""
-    """The cell's identity; empty until ``identify`` has met data and split."""
-
-    @property
-    def name(self) -> str:
-        """``mask/s0``: what people and MLflow call the cell."""
-        return f"{self.variant}/s{self.seed}"
 
 
 def find_declarations(cwd: Path) -> dict[str, Path]:
@@ -170,105 +203,6 @@ def load_declaration(path: Path) -> Ablation:
         raise ValueError(f"{path}: {_explain(error)}") from None
 
 
-def cells(
-    ablation: Ablation, base: Mapping[str, Any], changes: Mapping[str, Any], seeds: Iterable[int]
-) -> list[PlannedCell]:
-    """Every variant under every seed, seeds outermost: an early stop leaves whole comparisons.
-
-    Args:
-        ablation: The declaration.
-        base: A complete base, as ``sskd.config.load_scale`` gives it.
-        changes: The user's own dotted changes, for every variant alike.
-        seeds: Of the cells.
-
-    Raises:
-        ValueError: If a variant or a change does not fit the configuration, a change touches what
-            the ablation varies, or two variants are the same; one line.
-    """
-    for key in changes:
-        if key == "seed":
-            raise ValueError("seed: an ablation sets it itself; say how many with --seeds")
-        for name, variant in ablation.variants.items():
-            for varied in map(_long, variant.changes):
-                if f"{key}.".startswith(f"{varied}.") or f"{varied}.".startswith(f"{key}."):
-                    raise ValueError(
-                        f"{key}: {ablation.name} varies {varied} itself (variant {name!r})"
-                    )
-    # The base first and alone, so that a user's mistake is not blamed on a variant.
-    common = PRESETS[ablation.base] | dict(changes)
-    build_config(base, common)
-    configs = {
-        name: _resolve(ablation, name, variant, base, common)
-        for name, variant in ablation.variants.items()
-    }
-    seen: dict[str, str] = {}
-    for name, config in configs.items():
-        first = seen.setdefault(config.model_dump_json(), name)
-        if first != name:
-            raise ValueError(
-                f"{ablation.path}: variants.{name}.changes: "
-                f"the same configuration as variant {first!r}"
-            )
-    return [
-        PlannedCell(name, seed, build_config(config.model_dump(mode="json"), {"seed": seed}))
-        for seed in seeds
-        for name, config in configs.items()
-    ]
-
-
-def identify(
-    planned: Sequence[PlannedCell], fingerprint: Callable[[Config], str]
-) -> list[PlannedCell]:
-    """The same cells with their fingerprints.
-
-    Args:
-        planned: Of one ablation.
-        fingerprint: Gives a config's, such as ``plan_cell(config, home=home).fingerprint``.
-
-    Raises:
-        ValueError: If two cells come to the same computation: what tells them apart is not read.
-    """
-    known = [
-        cell if cell.fingerprint else replace(cell, fingerprint=fingerprint(cell.config))
-        for cell in planned
-    ]
-    seen: dict[str, PlannedCell] = {}
-    for cell in known:
-        first = seen.setdefault(cell.fingerprint, cell)
-        if first is not cell:
-            raise ValueError(
-                f"{first.name} and {cell.name} come to the same computation: "
-                "with these settings nothing reads what tells them apart"
-            )
-    return known
-
-
-def experiment_name(ablation: str, config: Config) -> str:
-    """``ablate/negatives@tiny-toycity``: cells whose numbers stand in one table."""
-    data = Path(config.data.name)
-    # A data set may be given as the path of its dataset.json: its folder is its name.
-    name = data.resolve().parent.name if data.suffix == ".json" else config.data.name
-    return f"ablate/{ablation}@{config.scale}-{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}"
-
-
-def _resolve(
-    ablation: Ablation,
-    name: str,
-    variant: Variant,
-    base: Mapping[str, Any],
-    common: Mapping[str, Any],
-) -> Config:
-    own = {_long(key): value for key, value in variant.changes.items()}
-    try:
-        return build_config(base, {**common, **own})
-    except ValueError as error:
-        raise ValueError(f"{ablation.path}: variants.{name}.changes: {error}") from None
-
-
-def _long(key: str) -> str:
-    return SHORT_NAMES.get(key, key)
-
-
 def _explain(error: ValidationError) -> str:
     """The first problem as one line."""
     problem = error.errors()[0]
@@ -276,8 +210,7 @@ def _explain(error: ValidationError) -> str:
     where = ".".join(map(str, place))
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":
-        models: dict[int, type[BaseModel]] = {1: Ablation, 2: Source, 3: Variant}
-        return f"unknown field {where!r}{nearest(str(place[-1]), _fields(models[len(place)]))}"
+        return f"unknown field {where!r}{nearest(str(place[-1]), _fields(place))}"
     if problem["type"] == "missing":
         return f"missing field {where!r}"
     if not where:
@@ -287,5 +220,11 @@ def _explain(error: ValidationError) -> str:
     return f"{where}: {message[0].lower() + message[1:]}{shown}"
 
 
-def _fields(model: type[BaseModel]) -> list[str]:
+def _fields(place: list[int | str]) -> list[str]:
+    """The fields that an unknown one may have been meant for."""
+    model: type[BaseModel] = Ablation
+    if len(place) > 1:
+        model = Source if place[0] == "source" else Variant
+    if len(place) > 3:
+        model = AtScale
     return [name for name in model.model_fields if name not in ("name", "path")]

@@ -15,8 +15,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from sskd.config import digest
+from sskd.studies.cells import PlannedCell
 from sskd.studies.databases import open_optuna
-from sskd.studies.declaration import PlannedCell
 from sskd.studies.lock import is_running
 
 if TYPE_CHECKING:

@@ -21,8 +21,8 @@ from sskd import __version__
 from sskd.config import flatten
 from sskd.engine.store import write_json_atomic
 from sskd.studies.cell_files import CellFiles
+from sskd.studies.cells import PlannedCell
 from sskd.studies.databases import open_mlflow
-from sskd.studies.declaration import PlannedCell
 from sskd.studies.lock import study_folder
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ from pycocotools import mask as rle
 
 from sskd.config import digest, load_scale
 from sskd.data.datasets import add_dataset
-from sskd.studies.declaration import Ablation, PlannedCell, Variant, cells, identify
+from sskd.studies.cells import PlannedCell, cells, identify
+from sskd.studies.declaration import Ablation, Variant
 
 PAPER = {"uniform": 29.4, "mask": 30.6, "class": 31.1, "fusion": 32.2}
 SIZE = 48

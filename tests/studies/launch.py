@@ -7,8 +7,9 @@ from pathlib import Path
 from fake_cell import plan_cell, run_cell
 
 from sskd.config import load_scale
+from sskd.studies.cells import cells
 from sskd.studies.controller import run_ablation
-from sskd.studies.declaration import cells, load_ablation
+from sskd.studies.declaration import load_ablation
 
 
 def main() -> int:

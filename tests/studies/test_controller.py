@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from fake_cell import STEPS, mask_ap, plan_cell, run_cell, said, set_options
 
+from sskd.studies.cells import cells
 from sskd.studies.controller import StudyOutcome, _spread, run_ablation
 from sskd.studies.databases import open_mlflow
-from sskd.studies.declaration import Ablation, cells
+from sskd.studies.declaration import Ablation
 from sskd.studies.ledger import study_status
 from sskd.studies.lock import StudyLocked, study_lock
 from sskd.studies.tracking import TRAINING_METRICS

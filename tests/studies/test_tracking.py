@@ -4,7 +4,7 @@ import pytest
 from fake_cell import STEPS, plan_cell, run_cell
 
 from sskd.studies import tracking
-from sskd.studies.declaration import cells, identify
+from sskd.studies.cells import cells, identify
 from sskd.studies.tracking import Tracker
 
 EXPERIMENT = "ablate/negatives@tiny-toycity"

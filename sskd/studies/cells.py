@@ -1,0 +1,180 @@
+"""The cells that an ablation stands for: every variant that is run, under every seed."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from sskd.config import SHORT_NAMES, Config, apply_changes, build_config, flatten
+from sskd.studies.declaration import PRESETS, Ablation, Variant
+
+__all__ = [
+    "PlannedCell",
+    "cells",
+    "changes_at",
+    "experiment_name",
+    "identify",
+    "label_at",
+    "not_applicable",
+]
+
+
+@dataclass(frozen=True)
+class PlannedCell:
+    """One arm under one seed."""
+
+    variant: str
+    seed: int
+    config: Config
+    fingerprint: str = ""
+    """The cell's identity; empty until ``identify`` has met data and split."""
+
+    @property
+    def name(self) -> str:
+        """``mask/s0``: what people and MLflow call the cell."""
+        return f"{self.variant}/s{self.seed}"
+
+
+def changes_at(variant: Variant, scale: str) -> dict[str, Any]:
+    """What a variant changes at a scale, by long dotted keys."""
+    at = variant.scales.get(scale)  # type: ignore[call-overload]
+    changes = variant.changes if at is None or at.changes is None else at.changes
+    return {SHORT_NAMES.get(key, key): value for key, value in changes.items()}
+
+
+def label_at(variant: Variant, config: Config) -> str:
+    """A variant's label at a config's scale, its keys in braces replaced by the config's values."""
+    at = variant.scales.get(config.scale)  # type: ignore[call-overload]
+    label = variant.label if at is None or at.label is None else at.label
+    values = flatten(config.model_dump(mode="json"))
+
+    def value(match: re.Match[str]) -> str:
+        found = values[SHORT_NAMES.get(match[1], match[1])]
+        return f"{found:g}" if isinstance(found, float) else str(found)
+
+    return re.sub(r"\{([a-z_.-]+)\}", value, label)
+
+
+def cells(
+    ablation: Ablation, base: Mapping[str, Any], changes: Mapping[str, Any], seeds: Iterable[int]
+) -> list[PlannedCell]:
+    """Every variant under every seed, seeds outermost: an early stop leaves whole comparisons.
+
+    A variant that the base cannot have, see ``not_applicable``, has no cells.
+
+    Args:
+        ablation: The declaration.
+        base: A complete base, as ``sskd.config.load_scale`` gives it.
+        changes: The user's own dotted changes, for every variant alike.
+        seeds: Of the cells.
+
+    Raises:
+        ValueError: If a variant or a change does not fit the configuration, a change touches what
+            the ablation varies, or two variants are the same; one line.
+    """
+    scale = str(base["scale"])
+    # The base first and alone, so that a user's mistake is not blamed on a variant.
+    build_config(base, PRESETS[ablation.base] | dict(changes))
+    absent = not_applicable(ablation, base, changes)
+    if ablation.reference in absent:
+        reason = absent[ablation.reference]
+        raise ValueError(f"{ablation.name}: the reference {ablation.reference!r}: {reason}")
+    for key in changes:
+        if key == "seed":
+            raise ValueError("seed: an ablation sets it itself; say how many with --seeds")
+        for name, variant in ablation.run.items():
+            for varied in changes_at(variant, scale):
+                if f"{key}.".startswith(f"{varied}.") or f"{varied}.".startswith(f"{key}."):
+                    raise ValueError(
+                        f"{key}: {ablation.name} varies {varied} itself (variant {name!r})"
+                    )
+    configs = {
+        name: _resolve(ablation, name, variant, base, changes)
+        for name, variant in ablation.run.items()
+        if name not in absent
+    }
+    seen: dict[str, str] = {}
+    for name, config in configs.items():
+        first = seen.setdefault(config.model_dump_json(), name)
+        if first != name:
+            raise ValueError(
+                f"{ablation.path}: variants.{name}.changes: "
+                f"the same configuration as variant {first!r}"
+            )
+    return [
+        PlannedCell(name, seed, build_config(config.model_dump(mode="json"), {"seed": seed}))
+        for seed in seeds
+        for name, config in configs.items()
+    ]
+
+
+def not_applicable(
+    ablation: Ablation, base: Mapping[str, Any], changes: Mapping[str, Any]
+) -> dict[str, str]:
+    """Variants that cannot be with this base, and why: no teacher knows the classes beforehand.
+
+    Raises:
+        ValueError: If a key of a change is unknown; one line.
+    """
+    absent = {}
+    for name, variant in ablation.run.items():
+        own = changes_at(variant, str(base["scale"]))
+        preset = PRESETS[variant.base or ablation.base]
+        try:
+            data = apply_changes(base, {**preset, **changes, **own})
+        except ValueError as error:
+            raise ValueError(f"{ablation.path}: variants.{name}.changes: {error}") from None
+        if data["pipeline"]["teacher"] == "zero-shot" and data["stages"]["pretraining"] is None:
+            absent[name] = "not applicable: the teacher has a fresh head and predicts nothing yet"
+    return absent
+
+
+def identify(
+    planned: Sequence[PlannedCell], fingerprint: Callable[[Config], str]
+) -> list[PlannedCell]:
+    """The same cells with their fingerprints.
+
+    Args:
+        planned: Of one ablation.
+        fingerprint: Gives a config's, such as ``plan_cell(config, home=home).fingerprint``.
+
+    Raises:
+        ValueError: If two cells come to the same computation: what tells them apart is not read.
+    """
+    known = [
+        cell if cell.fingerprint else replace(cell, fingerprint=fingerprint(cell.config))
+        for cell in planned
+    ]
+    seen: dict[str, PlannedCell] = {}
+    for cell in known:
+        first = seen.setdefault(cell.fingerprint, cell)
+        if first is not cell:
+            raise ValueError(
+                f"{first.name} and {cell.name} come to the same computation: "
+                "with these settings nothing reads what tells them apart"
+            )
+    return known
+
+
+def experiment_name(ablation: str, config: Config) -> str:
+    """``ablate/negatives@tiny-toycity``: cells whose numbers stand in one table."""
+    data = Path(config.data.name)
+    # A data set may be given as the path of its dataset.json: its folder is its name.
+    name = data.resolve().parent.name if data.suffix == ".json" else config.data.name
+    return f"ablate/{ablation}@{config.scale}-{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}"
+
+
+def _resolve(
+    ablation: Ablation,
+    name: str,
+    variant: Variant,
+    base: Mapping[str, Any],
+    changes: Mapping[str, Any],
+) -> Config:
+    preset = PRESETS[variant.base or ablation.base]
+    own = changes_at(variant, str(base["scale"]))
+    try:
+        return build_config(base, {**preset, **changes, **own})
+    except ValueError as error:
+        raise ValueError(f"{ablation.path}: variants.{name}.changes: {error}") from None
