@@ -107,7 +107,13 @@ def report(
     fills it. Give the same options as to `sskd ablate`.
     """
     from sskd.cli.resolve import check_folder, resolve_study
+    from sskd.studies.efficiency import EFFICIENCY
 
+    if name == EFFICIENCY:
+        from sskd.cli.efficiency import write_efficiency
+
+        say(f"report: {write_efficiency(scale, data, tuple(settings or ()), home, out)}")
+        return
     options = LaunchOptions(
         home=home,
         scale=scale,

@@ -46,7 +46,17 @@ def test_every_command_of_the_readme_works(sskd, own_data, with_toycity, monkeyp
 
 @pytest.mark.parametrize("option", sorted(set(re.findall(r"--[a-z][a-z-]+", README))))
 def test_every_option_of_the_readme_exists(sskd, option):
-    commands = ("", "list ", "ablate ", "train ", "report ", "ui ", "data add ", "data show ")
+    commands = (
+        "",
+        "list ",
+        "ablate ",
+        "train ",
+        "report ",
+        "ui ",
+        "data add ",
+        "data show ",
+        "bench models ",
+    )
     helps = [sskd(*f"{command}--help".split()).stdout for command in commands]
     assert any(re.search(rf"(^|\s){option}\b", text) for text in helps)
 
