@@ -4,7 +4,7 @@ It imports no torch, so that a mistyped name is told at once. ``sskd.cli.prepare
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +12,32 @@ from sskd.cli.doctor import available_cores
 from sskd.cli.options import LaunchOptions
 from sskd.config import Config, base_for, build_config, load_scale, parse_overrides
 from sskd.studies.cells import PlannedCell, cells
-from sskd.studies.declaration import Ablation, load_ablation
+from sskd.studies.declaration import Ablation, find_declarations, load_ablation
 
-__all__ = ["check_folder", "resolve_single", "resolve_study"]
+__all__ = ["ALL", "check_folder", "resolve_single", "resolve_studies"]
+
+ALL = "all"
+"""In the place of names: every ablation."""
 
 
-def resolve_study(name: str, options: LaunchOptions) -> tuple[Ablation, list[PlannedCell]]:
-    """An ablation and its cells, not yet identified.
+def resolve_studies(
+    names: Sequence[str], options: LaunchOptions
+) -> list[tuple[Ablation, list[PlannedCell]]]:
+    """Ablations, each once, with their cells, not yet identified.
 
     Raises:
-        ValueError: One line on the first mistake in declaration, settings, threads or home.
+        ValueError: One line on the first mistake in declarations, settings, threads or home.
     """
-    ablation = load_ablation(name, Path.cwd())
+    if ALL in names:
+        names = sorted(find_declarations(Path.cwd()))
     base, changes = _base(options)
-    planned = cells(ablation, base, changes, range(options.seeds))
-    _check_threads((cell.config for cell in planned), options)
+    studies = []
+    for name in dict.fromkeys(names):
+        ablation = load_ablation(name, Path.cwd())
+        studies.append((ablation, cells(ablation, base, changes, range(options.seeds))))
+    _check_threads((cell.config for _, planned in studies for cell in planned), options)
     check_folder(options.home, "--home")
-    return ablation, planned
+    return studies
 
 
 def resolve_single(options: LaunchOptions, seed: int) -> PlannedCell:

@@ -96,7 +96,7 @@ def report(
     From the records that exist: a cell that is missing prints as missing, with the command that
     fills it. Give the same options as to `sskd ablate`.
     """
-    from sskd.cli.resolve import check_folder, resolve_study
+    from sskd.cli.resolve import check_folder, resolve_studies
 
     options = LaunchOptions(
         home=home,
@@ -106,7 +106,7 @@ def report(
         label_fraction=label_fraction,
         settings=tuple(settings or ()),
     )
-    ablation, planned = resolve_study(name, options)
+    ((ablation, planned),) = resolve_studies([name], options)
 
     from sskd.cli.prepare import prepare, report_folder
     from sskd.reporting.report import write_report
