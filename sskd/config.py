@@ -131,7 +131,10 @@ class EncoderConfig(Frozen):
         "efficientnet-lite0",
         "efficientnet-lite2",
         "resnet50",
+        "sam2-hiera-small",
         "dinov2-small",
+        "dinov2-base",
+        "dinov2-large",
     ]
     weights: str
     """``none``, ``imagenet`` (EfficientNet-Lite, extra ``lite``), a hub id, or a local folder."""
