@@ -14,7 +14,14 @@ from sskd.config import Config, base_for, build_config, load_scale, parse_overri
 from sskd.studies.cells import PlannedCell, cells
 from sskd.studies.declaration import Ablation, load_ablation
 
-__all__ = ["check_folder", "resolve_single", "resolve_study"]
+__all__ = [
+    "base_and_changes",
+    "check_folder",
+    "check_threads",
+    "resolve_ablation",
+    "resolve_single",
+    "resolve_study",
+]
 
 
 def resolve_study(name: str, options: LaunchOptions) -> tuple[Ablation, list[PlannedCell]]:
@@ -24,11 +31,20 @@ def resolve_study(name: str, options: LaunchOptions) -> tuple[Ablation, list[Pla
         ValueError: One line on the first mistake in declaration, settings, threads or home.
     """
     ablation = load_ablation(name, Path.cwd())
-    base, changes = _base(options)
+    return ablation, resolve_ablation(ablation, options)
+
+
+def resolve_ablation(ablation: Ablation, options: LaunchOptions) -> list[PlannedCell]:
+    """The cells of an ablation, not yet identified.
+
+    Raises:
+        ValueError: One line on the first mistake in settings, threads or home.
+    """
+    base, changes = base_and_changes(options)
     planned = cells(ablation, base, changes, range(options.seeds))
-    _check_threads((cell.config for cell in planned), options)
+    check_threads((cell.config for cell in planned), options)
     check_folder(options.home, "--home")
-    return ablation, planned
+    return planned
 
 
 def resolve_single(options: LaunchOptions, seed: int) -> PlannedCell:
@@ -37,11 +53,11 @@ def resolve_single(options: LaunchOptions, seed: int) -> PlannedCell:
     Raises:
         ValueError: One line on the first mistake.
     """
-    base, changes = _base(options)
+    base, changes = base_and_changes(options)
     if "seed" in changes:
         raise ValueError("seed: say it with --seed")
     config = build_config(base, changes | {"seed": seed})
-    _check_threads([config], options)
+    check_threads([config], options)
     check_folder(options.home, "--home")
     return PlannedCell("train", seed, config)
 
@@ -60,8 +76,12 @@ def check_folder(folder: Path, option: str) -> None:
         raise ValueError(f"{option} {folder}: cannot be written")
 
 
-def _base(options: LaunchOptions) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The scale's base for the data set, and the user's own changes of it, by dotted key."""
+def base_and_changes(options: LaunchOptions) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The scale's base for the data set, and the user's own changes of it, by dotted key.
+
+    Raises:
+        ValueError: If the scale is unknown, or a setting is not a key and a value.
+    """
     changes = parse_overrides(options.settings)
     default = load_scale(options.scale)["data"]["name"]
     data = str(changes.pop("data.name", None) or options.data or default)
@@ -73,8 +93,12 @@ def _base(options: LaunchOptions) -> tuple[dict[str, Any], dict[str, Any]]:
     return base, changes
 
 
-def _check_threads(configs: Iterable[Config], options: LaunchOptions) -> None:
-    """Refuse what would run several times slower than one cell after the other."""
+def check_threads(configs: Iterable[Config], options: LaunchOptions) -> None:
+    """Refuse what would run several times slower than one cell after the other.
+
+    Raises:
+        ValueError: If workers and threads need more cores than there are.
+    """
     threads, cores = max(config.numerics.threads for config in configs), available_cores()
     workers = options.workers or 1
     if threads * workers > cores and workers > 1 and not options.oversubscribe:
