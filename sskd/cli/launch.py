@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sskd.cli.console import percent, print_table, say
-from sskd.cli.errors import SOME_FAILED
 from sskd.cli.options import (
     Data,
     DryRun,
@@ -56,7 +55,7 @@ def ablate(
 
     Exits with 3 if some cells failed.
     """
-    from sskd.cli.resolve import check_folder, resolve_studies
+    from sskd.cli.resolve import resolve_studies
 
     options = LaunchOptions(
         home=home,
@@ -71,34 +70,10 @@ def ablate(
     resolved = resolve_studies(names, options)
     _announce(resolved, seeds)
 
-    from sskd.cli.plan_view import print_plan
-    from sskd.cli.prepare import default_workers, prepare, report_folder
-    from sskd.cli.running import run_studies
-    from sskd.reporting.report import write_report
+    from sskd.cli.conduct import conduct
 
-    studies = [prepare(ablation, planned, home) for ablation, planned in resolved]
-    if dry_run:
-        print_plan(studies, home)
-        return
-    folder = out or report_folder(studies[0])
-    check_folder(folder, "--out")
-    results = run_studies(studies, home=home, workers=workers or default_workers(studies))
-    failed = False
-    for study, result in zip(studies, results, strict=True):
-        path = write_report(
-            study.ablation,
-            study.cells,
-            home=home,
-            out=folder,
-            command=options.command(study.ablation.name),
-            failures=result.failures,
-        )
-        if len(studies) == 1:
-            print_table(("variant", *(f"seed {seed}" for seed in range(seeds))), result.rows)
-        say(f"report: {path}")
-        failed = failed or bool(result.failures)
-    if failed:
-        raise typer.Exit(SOME_FAILED)
+    commands = [options.command(ablation.name) for ablation, _ in resolved]
+    conduct(resolved, options, commands, out=out, dry_run=dry_run)
 
 
 def plan(

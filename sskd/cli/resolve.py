@@ -14,7 +14,15 @@ from sskd.config import Config, base_for, build_config, load_scale, parse_overri
 from sskd.studies.cells import PlannedCell, cells
 from sskd.studies.declaration import Ablation, find_declarations, load_ablation
 
-__all__ = ["ALL", "check_folder", "resolve_single", "resolve_studies"]
+__all__ = [
+    "ALL",
+    "base_and_changes",
+    "check_folder",
+    "check_threads",
+    "resolve_ablation",
+    "resolve_single",
+    "resolve_studies",
+]
 
 ALL = "all"
 """In the place of names: every ablation."""
@@ -30,14 +38,21 @@ def resolve_studies(
     """
     if ALL in names:
         names = sorted(find_declarations(Path.cwd()))
-    base, changes = _base(options)
-    studies = []
-    for name in dict.fromkeys(names):
-        ablation = load_ablation(name, Path.cwd())
-        studies.append((ablation, cells(ablation, base, changes, range(options.seeds))))
-    _check_threads((cell.config for _, planned in studies for cell in planned), options)
+    ablations = [load_ablation(name, Path.cwd()) for name in dict.fromkeys(names)]
+    return [(ablation, resolve_ablation(ablation, options)) for ablation in ablations]
+
+
+def resolve_ablation(ablation: Ablation, options: LaunchOptions) -> list[PlannedCell]:
+    """The cells of an ablation, not yet identified.
+
+    Raises:
+        ValueError: One line on the first mistake in settings, threads or home.
+    """
+    base, changes = base_and_changes(options)
+    planned = cells(ablation, base, changes, range(options.seeds))
+    check_threads((cell.config for cell in planned), options)
     check_folder(options.home, "--home")
-    return studies
+    return planned
 
 
 def resolve_single(options: LaunchOptions, seed: int) -> PlannedCell:
@@ -46,11 +61,11 @@ def resolve_single(options: LaunchOptions, seed: int) -> PlannedCell:
     Raises:
         ValueError: One line on the first mistake.
     """
-    base, changes = _base(options)
+    base, changes = base_and_changes(options)
     if "seed" in changes:
         raise ValueError("seed: say it with --seed")
     config = build_config(base, changes | {"seed": seed})
-    _check_threads([config], options)
+    check_threads([config], options)
     check_folder(options.home, "--home")
     return PlannedCell("train", seed, config)
 
@@ -69,8 +84,12 @@ def check_folder(folder: Path, option: str) -> None:
         raise ValueError(f"{option} {folder}: cannot be written")
 
 
-def _base(options: LaunchOptions) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The scale's base for the data set, and the user's own changes of it, by dotted key."""
+def base_and_changes(options: LaunchOptions) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The scale's base for the data set, and the user's own changes of it, by dotted key.
+
+    Raises:
+        ValueError: If the scale is unknown, or a setting is not a key and a value.
+    """
     changes = parse_overrides(options.settings)
     default = load_scale(options.scale)["data"]["name"]
     data = str(changes.pop("data.name", None) or options.data or default)
@@ -82,8 +101,12 @@ def _base(options: LaunchOptions) -> tuple[dict[str, Any], dict[str, Any]]:
     return base, changes
 
 
-def _check_threads(configs: Iterable[Config], options: LaunchOptions) -> None:
-    """Refuse what would run several times slower than one cell after the other."""
+def check_threads(configs: Iterable[Config], options: LaunchOptions) -> None:
+    """Refuse what would run several times slower than one cell after the other.
+
+    Raises:
+        ValueError: If workers and threads need more cores than there are.
+    """
     threads, cores = max(config.numerics.threads for config in configs), available_cores()
     workers = options.workers or 1
     if threads * workers > cores and workers > 1 and not options.oversubscribe:
