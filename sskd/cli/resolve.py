@@ -8,10 +8,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from sskd.cli.console import say
 from sskd.cli.doctor import available_cores
 from sskd.cli.options import LaunchOptions
 from sskd.config import Config, base_for, build_config, load_scale, parse_overrides
-from sskd.studies.cells import PlannedCell, cells
+from sskd.studies.cells import PlannedCell, Varied, cells
 from sskd.studies.declaration import Ablation, find_declarations, load_ablation
 
 __all__ = [
@@ -33,13 +34,25 @@ def resolve_studies(
 ) -> list[tuple[Ablation, list[PlannedCell]]]:
     """Ablations, each once, with their cells, not yet identified.
 
+    Of all ablations, those that vary what the options set are left out, and the user is told.
+
     Raises:
         ValueError: One line on the first mistake in declarations, settings, threads or home.
     """
-    if ALL in names:
+    everything = ALL in names
+    if everything:
         names = sorted(find_declarations(Path.cwd()))
-    ablations = [load_ablation(name, Path.cwd()) for name in dict.fromkeys(names)]
-    return [(ablation, resolve_ablation(ablation, options)) for ablation in ablations]
+    studies = []
+    for ablation in [load_ablation(name, Path.cwd()) for name in dict.fromkeys(names)]:
+        try:
+            studies.append((ablation, resolve_ablation(ablation, options)))
+        except Varied as error:
+            if not everything:
+                raise
+            say(f"left out: {error}")
+    if not studies:
+        raise ValueError("every ablation varies what the options set; leave one of the options out")
+    return studies
 
 
 def resolve_ablation(ablation: Ablation, options: LaunchOptions) -> list[PlannedCell]:
