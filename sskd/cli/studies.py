@@ -143,12 +143,19 @@ def ui(
     ] = 5000,
     home: Home = Path("runs"),
 ) -> None:
-    """Open MLflow on what was tracked, the light way."""
+    """Open MLflow on what was tracked, the light way.
+
+    Prints a link to the comparison of each study's runs.
+    """
+    from sskd.studies.shown import comparison_pages
+
     database = home / "mlflow.db"
     if not database.is_file():
         raise ValueError(f"nothing was tracked in {home} yet: there is no {database.name}")
     say(f"MLflow on http://127.0.0.1:{port} (Ctrl-C ends it); from another machine:")
     say(f"  ssh -L {port}:localhost:{port} {socket.gethostname()}")
+    for name, page in comparison_pages(home).items():
+        say(f"runs of {name}, compared:\n  http://127.0.0.1:{port}{page}")
     # Four workers and the job runner would take over a gigabyte for one reader.
     environment = os.environ | {
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
