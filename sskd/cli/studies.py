@@ -24,9 +24,9 @@ __all__ = ["list_", "report", "status", "ui"]
 
 
 def list_(home: Home = Path("runs")) -> None:
-    """Ablations with the paper's table, data sets, and scales.
+    """Ablations with the paper's table, sweeps, data sets, and scales.
 
-    Add an ablation of your own by adding a file to experiments/ in the working directory.
+    Add your own by adding a file to experiments/ or sweeps/ in the working directory.
     """
     from sskd.config import SCALES, load_scale
     from sskd.studies.declaration import find_declarations
@@ -35,6 +35,9 @@ def list_(home: Home = Path("runs")) -> None:
         ("ablation", "paper", "variants", "question"),
         [_ablation_row(name, path) for name, path in sorted(find_declarations(Path.cwd()).items())],
     )
+    say("")
+    sweeps = sorted(find_declarations(Path.cwd(), "sweeps").items())
+    print_table(("sweep", "varies", "question"), [_sweep_row(name, path) for name, path in sweeps])
     say("")
     # As `sskd.data.datasets.list_datasets` says, which takes seconds to import.
     added = {path.parent.name: str(path.parent) for path in home.glob("data/*/dataset.json")}
@@ -62,6 +65,16 @@ def _ablation_row(name: str, path: Path) -> tuple[str, str, str, str]:
         return name, "-", "-", f"broken: {error}"
     table = f"table {ablation.source.table}" if ablation.source else "-"
     return name, table, str(len(ablation.variants)), ablation.question
+
+
+def _sweep_row(name: str, path: Path) -> tuple[str, str, str]:
+    from sskd.studies.sweep_files import load_sweep_file
+
+    try:
+        sweep = load_sweep_file(path)
+    except ValueError as error:
+        return name, "-", f"broken: {error}"
+    return name, f"{sweep.param}: {len(sweep.values)} values", sweep.question
 
 
 def status(home: Home = Path("runs")) -> None:
@@ -96,7 +109,7 @@ def report(
     From the records that exist: a cell that is missing prints as missing, with the command that
     fills it. Give the same options as to `sskd ablate`.
     """
-    from sskd.cli.resolve import check_folder, resolve_study
+    from sskd.cli.resolve import check_folder, resolve_studies
 
     options = LaunchOptions(
         home=home,
@@ -106,7 +119,7 @@ def report(
         label_fraction=label_fraction,
         settings=tuple(settings or ()),
     )
-    ablation, planned = resolve_study(name, options)
+    ((ablation, planned),) = resolve_studies([name], options)
 
     from sskd.cli.prepare import prepare, report_folder
     from sskd.reporting.report import write_report

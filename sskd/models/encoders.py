@@ -4,7 +4,6 @@ Axes: b images, h w pixels.
 """
 
 from collections.abc import Callable
-from functools import partial
 from math import ceil
 from typing import Any
 
@@ -17,9 +16,18 @@ from sskd.config import EncoderConfig
 from sskd.models.backbone import STRIDES, Encoder, map_size, require_random_weights
 from sskd.models.efficientnet_lite import EfficientNetLite
 from sskd.models.hub import load_backbone
+from sskd.models.sam2_hiera import Sam2Hiera
 from sskd.models.tiny_conv import TinyConv
 
-__all__ = ["ENCODERS", "ResNet", "VisionTransformer", "build_encoder", "tiny_vit"]
+__all__ = [
+    "DINOV2",
+    "ENCODERS",
+    "ResNet",
+    "VisionTransformer",
+    "build_encoder",
+    "dinov2",
+    "tiny_vit",
+]
 
 _TINY_PATCH = 8
 
@@ -70,6 +78,14 @@ class VisionTransformer(Encoder):
         )
         return [maps[tap] for tap in self.taps]
 
+    def has_size_of(self, architecture: Any) -> bool:
+        """Whether the transformer is as wide and deep as a ``transformers`` configuration says."""
+        ours = self.backbone.config
+        return bool(
+            ours.hidden_size == architecture.hidden_size
+            and ours.num_hidden_layers == architecture.num_hidden_layers
+        )
+
 
 def tiny_vit(config: EncoderConfig) -> Encoder:
     """A small random transformer of ``depth`` layers on patches of 8 pixels.
@@ -93,18 +109,48 @@ def tiny_vit(config: EncoderConfig) -> Encoder:
     return VisionTransformer(config, architecture)
 
 
+def _dinov2(width: int, depth: int) -> Any:
+    return Dinov2Config(
+        hidden_size=width,
+        num_hidden_layers=depth,
+        num_attention_heads=width // 64,
+        patch_size=14,
+        image_size=518,
+    )
+
+
+DINOV2: dict[str, Any] = {
+    "dinov2-small": _dinov2(384, 12),
+    "dinov2-base": _dinov2(768, 12),
+    "dinov2-large": _dinov2(1024, 24),
+}
+
+
+def dinov2(config: EncoderConfig) -> Encoder:
+    """A published DINOv2 of patches of 14 pixels.
+
+    Raises:
+        ValueError: If the weights cannot be had, or are those of another size that has a name.
+    """
+    encoder = VisionTransformer(config, DINOV2[config.name])
+    for name, architecture in DINOV2.items():
+        # A changed name beside unchanged weights would quietly train what was there before.
+        if config.weights != "none" and name != config.name and encoder.has_size_of(architecture):
+            raise ValueError(
+                f"encoder.weights {config.weights!r}: these are {name!r}, not {config.name!r}; "
+                "set encoder.name and encoder.weights together"
+            )
+    return encoder
+
+
 ENCODERS: dict[str, Callable[[EncoderConfig], Encoder]] = {
     "tiny-conv": TinyConv,
     "tiny-vit": tiny_vit,
     "efficientnet-lite0": EfficientNetLite,
     "efficientnet-lite2": EfficientNetLite,
     "resnet50": ResNet,
-    "dinov2-small": partial(
-        VisionTransformer,
-        architecture=Dinov2Config(
-            hidden_size=384, num_attention_heads=6, patch_size=14, image_size=518
-        ),
-    ),
+    "sam2-hiera-small": Sam2Hiera,
+    **dict.fromkeys(DINOV2, dinov2),
 }
 
 

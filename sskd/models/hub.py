@@ -1,8 +1,9 @@
 """Backbones of ``transformers``, with random weights, from a folder or from the hub."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,13 @@ _logging: Any = transformers.utils.logging
 _HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 
 
-def load_backbone(config: EncoderConfig, network: Any, architecture: Any) -> Any:
+def load_backbone(
+    config: EncoderConfig,
+    network: Any,
+    architecture: Any,
+    *,
+    wholes: Mapping[str, tuple[str, str]] | None = None,
+) -> Any:
     """A backbone of ``transformers``, random or pretrained; draws from the global generator.
 
     Args:
@@ -27,6 +34,8 @@ def load_backbone(config: EncoderConfig, network: Any, architecture: Any) -> Any
         network: The backbone's class.
         architecture: The ``transformers`` configuration that ``none`` builds, and whose kind
             published weights must be of.
+        wholes: Kinds of larger models that hold such a backbone: where in their configuration it
+            stands, and the prefix of its weights' names.
 
     Raises:
         ValueError: If the weights cannot be had here, or are another architecture's.
@@ -43,10 +52,15 @@ def load_backbone(config: EncoderConfig, network: Any, architecture: Any) -> Any
     try:
         with _quiet():
             found = transformers.AutoConfig.from_pretrained(source)
-            if found.model_type != architecture.model_type:
+            options: dict[str, Any] = {}
+            if wholes and found.model_type in wholes:
+                place, prefix = wholes[found.model_type]
+                options["config"] = attrgetter(place)(found)
+                options["key_mapping"] = {f"^{re.escape(prefix)}": ""}
+            elif found.model_type != architecture.model_type:
                 raise _MismatchError(f"holds {found.model_type!r} weights")
             backbone, report = network.from_pretrained(
-                source, dtype=torch.float32, output_loading_info=True
+                source, dtype=torch.float32, output_loading_info=True, **options
             )
             if report["missing_keys"] or report["mismatched_keys"]:
                 raise _MismatchError("lacks some of the weights that its config.json asks for")

@@ -20,7 +20,10 @@ from sskd.types import Predictions
 
 __all__ = ["InstanceSegmenter", "build", "num_parameters", "parameter_groups"]
 
-_NOT_DECAYED = ("cls_token", "mask_token", "position_embeddings")
+_NOT_DECAYED = (
+    *("cls_token", "mask_token", "position_embeddings"),  # DINOv2
+    *("pos_embed", "pos_embed_window"),  # SAM 2
+)
 
 
 class InstanceSegmenter(nn.Module):

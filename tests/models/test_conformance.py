@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sskd.config import EncoderConfig, HeadConfig, ModelConfig
-from sskd.models.encoders import ENCODERS
+from sskd.models.encoders import DINOV2, ENCODERS
 from sskd.models.heads import HEADS
 from sskd.models.student import InstanceSegmenter
 from sskd.types import Predictions
@@ -29,9 +29,11 @@ def test_predictions_have_the_promised_shapes(
 ) -> None:
     if encoder.startswith("efficientnet"):
         pytest.importorskip("efficientnet_lite_pytorch")
-    model = build_model(configure(encoder, head)).eval()
     height, width = 75, 53  # no multiple of a stride or of a patch
-    with torch.no_grad():
+    # The larger of one family differ in size alone: shapes without the seconds and gigabytes.
+    device = "meta" if encoder in list(DINOV2)[1:] else "cpu"
+    with torch.device(device), torch.no_grad():
+        model = build_model(configure(encoder, head)).eval()
         predictions = model(torch.randn(2, 3, height, width))
     _check_shapes(predictions, height, width, stride=8)
 
@@ -117,9 +119,9 @@ def _check_shapes(predictions: Predictions, height: int, width: int, *, stride: 
     for layer in (predictions, *predictions.auxiliary):
         assert layer.mask_logits.shape == masks
         assert layer.class_logits.shape == (batch, 7, 4)
-        assert layer.mask_logits.isfinite().all()
-        assert layer.class_logits.isfinite().all()
+        assert layer.mask_logits.is_meta or layer.mask_logits.isfinite().all()
+        assert layer.class_logits.is_meta or layer.class_logits.isfinite().all()
     embeddings = predictions.pixel_embeddings
     assert embeddings is not None
     assert embeddings.shape == (batch, 8, ceil(height / stride), ceil(width / stride))
-    assert embeddings.isfinite().all()
+    assert embeddings.is_meta or embeddings.isfinite().all()

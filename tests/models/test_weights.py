@@ -17,7 +17,8 @@ from transformers import (
 )
 
 from sskd.config import ModelConfig
-from sskd.models.student import InstanceSegmenter
+from sskd.models.encoders import DINOV2
+from sskd.models.student import InstanceSegmenter, num_parameters
 
 Configure = Callable[..., ModelConfig]
 Build = Callable[..., InstanceSegmenter]
@@ -69,6 +70,27 @@ def test_a_transformer_is_tapped_at_every_quarter(
     encoder = build_model(configure("dinov2-small", weights=str(tmp_path))).encoder
     # Layers 2, 5, 8, 11 counted from 0.
     assert encoder.taps == ["stage3", "stage6", "stage9", "stage12"]
+
+
+def test_the_dinov2_encoders_have_the_published_sizes(configure: Configure) -> None:
+    sizes = {}
+    for name in DINOV2:
+        with torch.device("meta"):
+            encoder = InstanceSegmenter(configure(name), num_classes=3).encoder
+        sizes[name] = round(num_parameters(encoder) / 1e6)
+    # As DINOv2's model card rounds them: 21M, 86M, 300M.
+    assert sizes == {"dinov2-small": 22, "dinov2-base": 87, "dinov2-large": 304}
+
+
+def test_weights_of_another_size_than_the_name_says_are_one_line(
+    tmp_path: Path, configure: Configure, build_model: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Dinov2Model(Dinov2Config(**DINO)).save_pretrained(tmp_path)
+    monkeypatch.setitem(DINOV2, "dinov2-base", Dinov2Config(**DINO))
+    build_model(configure("dinov2-base", weights=str(tmp_path)))
+    with pytest.raises(ValueError, match="these are 'dinov2-base', not 'dinov2-large'") as caught:
+        build_model(configure("dinov2-large", weights=str(tmp_path)))
+    assert "\n" not in str(caught.value)
 
 
 def test_imagenet_weights_of_efficientnet_lite(configure: Configure, build_model: Build) -> None:
