@@ -30,7 +30,7 @@ app = typer.Typer(
     epilog=examples("sskd doctor", "sskd ablate negatives --seeds 1"),
 )
 
-app.command("list", epilog=examples("sskd list"))(list_)
+app.command("list", epilog=examples("sskd list", "sskd list --models"))(list_)
 app.command(
     epilog=examples(
         "sskd ablate negatives",

@@ -23,11 +23,21 @@ from sskd.cli.options import (
 __all__ = ["list_", "report", "status", "ui"]
 
 
-def list_(home: Home = Path("runs")) -> None:
+def list_(
+    models: Annotated[
+        bool, typer.Option("--models", help="Models and their sizes instead; no weights needed.")
+    ] = False,
+    home: Home = Path("runs"),
+) -> None:
     """Ablations with the paper's table, sweeps, data sets, and scales.
 
     Add your own by adding a file to experiments/ or sweeps/ in the working directory.
     """
+    if models:
+        from sskd.cli.models import print_models
+
+        print_models(Path.cwd())
+        return
     from sskd.config import SCALES, load_scale
     from sskd.studies.declaration import find_declarations
 
