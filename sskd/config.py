@@ -50,6 +50,7 @@ __all__ = [
     "load_yaml",
     "nearest",
     "parse_overrides",
+    "stated_costs",
 ]
 
 NUMERICS_VERSION = 2
@@ -465,6 +466,11 @@ def base_for(scale: str, data: str) -> dict[str, Any]:
         for key, value in _scale_file(f"{scale}-own-data.yaml").items():
             _assign(raw, key, value)
     return raw
+
+
+def stated_costs(scale: str) -> dict[str, float]:
+    """Hours that a scale's source states for its stages as they are; empty if it states none."""
+    return {name: float(hours) for name, hours in _scale_file(f"{scale}-costs.yaml").items()}
 
 
 def _scale_file(name: str) -> dict[str, Any]:

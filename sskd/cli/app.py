@@ -16,6 +16,7 @@ from sskd.cli.evaluate import evaluate
 from sskd.cli.launch import ablate, plan, train
 from sskd.cli.options import examples
 from sskd.cli.studies import list_, report, status, ui
+from sskd.cli.sweep import sweep
 
 __all__ = ["app", "main"]
 
@@ -37,6 +38,13 @@ app.command(
         "sskd ablate negatives --data mine --set contrast.weight=0.1 --dry-run",
     )
 )(ablate)
+app.command(
+    epilog=examples(
+        "sskd sweep --param tau",
+        "sskd sweep --param lambda --values 0.05,0.1,0.2 --seeds 1",
+        "sskd sweep --param stages.transfer.optimizer.learning_rate --range 5e-4:4e-3:log",
+    )
+)(sweep)
 app.command(epilog=examples("sskd plan negatives", "sskd plan negatives --seeds 5"))(plan)
 app.command(epilog=examples("sskd status", "sskd status --home /data/runs"))(status)
 app.command(

@@ -4,12 +4,11 @@ Each imports what finds mistakes, and only then what computes, which takes secon
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sskd.cli.console import percent, print_table, say
-from sskd.cli.errors import SOME_FAILED
 from sskd.cli.options import (
     Data,
     DryRun,
@@ -24,13 +23,20 @@ from sskd.cli.options import (
     Workers,
 )
 
+if TYPE_CHECKING:
+    from sskd.studies.cells import PlannedCell
+    from sskd.studies.declaration import Ablation
+
 __all__ = ["ablate", "plan", "train"]
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="An ablation (see `sskd list`).")]
+Names = Annotated[
+    list[str],
+    typer.Argument(metavar="NAME...", help="Ablations (see `sskd list`), or `all` of them."),
+]
 
 
 def ablate(
-    name: Name,
+    names: Names,
     scale: Scale = "tiny",
     data: Data = None,
     seeds: Seeds = 3,
@@ -42,13 +48,14 @@ def ablate(
     out: Out = None,
     home: Home = Path("runs"),
 ) -> None:
-    """Compute what an ablation still needs, then write its report.
+    """Compute what ablations still need, then write their reports.
 
-    What exists is not computed again: after an interruption give the same command.
+    What exists is not computed again: after an interruption give the same command. What several
+    ablations share is computed once.
 
     Exits with 3 if some cells failed.
     """
-    from sskd.cli.resolve import check_folder, resolve_study
+    from sskd.cli.resolve import resolve_studies
 
     options = LaunchOptions(
         home=home,
@@ -60,37 +67,20 @@ def ablate(
         workers=workers,
         oversubscribe=oversubscribe,
     )
-    ablation, planned = resolve_study(name, options)
-    say(f"{name}: {len(planned)} cells, {len(planned) // seeds} variants x {seeds} seeds")
+    resolved = resolve_studies(names, options)
+    _announce(resolved, seeds)
 
-    from sskd.cli.plan_view import print_plan
-    from sskd.cli.prepare import default_workers, prepare, report_folder
-    from sskd.cli.running import run_study
-    from sskd.reporting.report import write_report
+    from sskd.cli.conduct import conduct
 
-    study = prepare(ablation, planned, home)
-    if dry_run:
-        print_plan(study.cells, study.plans, home)
-        return
-    folder = out or report_folder(study)
-    check_folder(folder, "--out")
-    outcome = run_study(study, home=home, workers=workers or default_workers(study))
-    path = write_report(
-        study.ablation,
-        study.cells,
-        home=home,
-        out=folder,
-        command=options.command(name),
-        failures=outcome.failures,
-    )
-    print_table(("variant", *(f"seed {seed}" for seed in range(seeds))), outcome.rows)
-    say(f"report: {path}")
-    if outcome.failures:
-        raise typer.Exit(SOME_FAILED)
+    commands = [options.command(ablation.name) for ablation, _ in resolved]
+    conduct(resolved, options, commands, out=out, dry_run=dry_run)
 
 
 def plan(
-    name: Name,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME...]", help="Ablations (see `sskd list`). Default: all."),
+    ] = None,
     scale: Scale = "tiny",
     data: Data = None,
     seeds: Seeds = 3,
@@ -98,8 +88,8 @@ def plan(
     settings: Settings = None,
     home: Home = Path("runs"),
 ) -> None:
-    """Show what of an ablation exists, is shared, is left."""
-    from sskd.cli.resolve import resolve_study
+    """Show what exists, is shared, is left, and its cost."""
+    from sskd.cli.resolve import ALL, resolve_studies
 
     options = LaunchOptions(
         home=home,
@@ -109,14 +99,19 @@ def plan(
         settings=tuple(settings or ()),
         seeds=seeds,
     )
-    ablation, planned = resolve_study(name, options)
-    say(f"{name}: {len(planned)} cells, {len(planned) // seeds} variants x {seeds} seeds")
+    resolved = resolve_studies(names or [ALL], options)
+    _announce(resolved, seeds)
 
     from sskd.cli.plan_view import print_plan
-    from sskd.cli.prepare import prepare
+    from sskd.cli.prepare import data_is_here, prepare
 
-    study = prepare(ablation, planned, home)
-    print_plan(study.cells, study.plans, home)
+    here = data_is_here(resolved[0][1], home)
+    if not here:
+        name = resolved[0][1][0].config.data.name
+        say(f"data set {name!r} is not in {home / 'data'}: planned as if nothing existed")
+    print_plan(
+        [prepare(ablation, cells, home, assume=not here) for ablation, cells in resolved], home
+    )
 
 
 def train(
@@ -145,14 +140,14 @@ def train(
     )
     planned = resolve_single(options, seed)
 
-    from sskd.cli.plan_view import print_plan
+    from sskd.cli.plan_view import print_cells
     from sskd.cli.prepare import prepare_single
     from sskd.cli.progress import StudyState, open_display
     from sskd.cli.running import run_single
 
     cell, cell_plan = prepare_single(planned, home)
     if dry_run:
-        print_plan([cell], [cell_plan], home)
+        print_cells([cell], [cell_plan], home)
         return
     left = [stage.name for stage in cell_plan.stages if not stage.done]
     with open_display(StudyState(1, left)) as display:
@@ -165,3 +160,9 @@ def train(
         ],
     )
     say(f"cell: {cell_plan.folder}")
+
+
+def _announce(resolved: "list[tuple[Ablation, list[PlannedCell]]]", seeds: int) -> None:
+    for ablation, planned in resolved:
+        number = len(planned)
+        say(f"{ablation.name}: {number} cells, {number // seeds} variants x {seeds} seeds")

@@ -123,7 +123,11 @@ class LaunchOptions:
 
         ``ablate`` and ``report`` print the same one, so that their reports are equal.
         """
-        words = ["sskd", "ablate", name]
+        return self.spell("ablate", name)
+
+    def spell(self, *command: str) -> str:
+        """A command with these options, without what changes no number."""
+        words = ["sskd", *command]
         if self.scale != "tiny":
             words += ["--scale", self.scale]
         if self.data is not None:

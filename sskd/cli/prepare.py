@@ -12,11 +12,20 @@ import torch
 from sskd.cli.doctor import available_cores
 from sskd.cli.progress import open_display
 from sskd.config import Config
-from sskd.engine.run import CellPlan, plan_cell
+from sskd.data.datasets import TOYCITY, list_datasets
+from sskd.engine.run import CellPlan, assume_cell, plan_cell
 from sskd.studies.cells import PlannedCell, experiment_name, identify
 from sskd.studies.declaration import Ablation
 
-__all__ = ["PreparedStudy", "default_workers", "prepare", "prepare_single", "report_folder"]
+__all__ = [
+    "PreparedStudy",
+    "data_is_here",
+    "default_workers",
+    "prepare",
+    "prepare_single",
+    "report_folder",
+    "stages_left",
+]
 
 
 @dataclass(frozen=True)
@@ -29,21 +38,24 @@ class PreparedStudy:
     plans: tuple[CellPlan, ...]
     """Of the cells, in their order."""
 
-    @property
-    def stages_left(self) -> list[str]:
-        """The name of every stage that is not in the store, shared stages once."""
-        left = {s.key: s.name for plan in self.plans for s in plan.stages if not s.done}
-        return list(left.values())
 
-
-def prepare(ablation: Ablation, planned: Sequence[PlannedCell], home: Path) -> PreparedStudy:
+def prepare(
+    ablation: Ablation, planned: Sequence[PlannedCell], home: Path, *, assume: bool = False
+) -> PreparedStudy:
     """Plan the cells of a study.
+
+    Args:
+        ablation: The declaration.
+        planned: Its cells.
+        home: Of data set and store.
+        assume: Nothing exists, and the data set need not be here: for a plan, not for a launch.
 
     Raises:
         ValueError: If a data set or a split is not as a config needs it, or two cells come to the
             same computation.
     """
-    plans = _plan([cell.config for cell in planned], home)
+    configs = [cell.config for cell in planned]
+    plans = [assume_cell(config) for config in configs] if assume else _plan(configs, home)
     fingerprints = iter(plan.fingerprint for plan in plans)
     identified = identify(planned, lambda _: next(fingerprints))
     return PreparedStudy(ablation, tuple(identified), tuple(plans))
@@ -60,10 +72,22 @@ def prepare_single(cell: PlannedCell, home: Path) -> tuple[PlannedCell, CellPlan
     return identified, plan
 
 
-def default_workers(study: PreparedStudy) -> int:
+def data_is_here(cells: Sequence[PlannedCell], home: Path) -> bool:
+    """Whether the cells' data set is there, or will be drawn; not whether it is sound."""
+    name = cells[0].config.data.name
+    return name == TOYCITY or name.endswith(".json") or name in list_datasets(home)
+
+
+def stages_left(studies: Sequence[PreparedStudy]) -> list[str]:
+    """The name of every stage that is not in the store, shared stages once."""
+    plans = [plan for study in studies for plan in study.plans]
+    return list({s.key: s.name for plan in plans for s in plan.stages if not s.done}.values())
+
+
+def default_workers(studies: Sequence[PreparedStudy]) -> int:
     """Cells at once if nobody says how many: what the cores carry; one where a GPU is used."""
-    configs = [cell.config for cell in study.cells]
-    left = sum(not plan.done for plan in study.plans)
+    configs = [cell.config for study in studies for cell in study.cells]
+    left = len({p.fingerprint for study in studies for p in study.plans if not p.done})
     if torch.cuda.is_available() and any(c.runtime.device != "cpu" for c in configs):
         return 1
     threads = max(config.numerics.threads for config in configs)

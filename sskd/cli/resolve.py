@@ -4,31 +4,68 @@ It imports no torch, so that a mistyped name is told at once. ``sskd.cli.prepare
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from sskd.cli.console import say
 from sskd.cli.doctor import available_cores
 from sskd.cli.options import LaunchOptions
 from sskd.config import Config, base_for, build_config, load_scale, parse_overrides
-from sskd.studies.cells import PlannedCell, cells
-from sskd.studies.declaration import Ablation, load_ablation
+from sskd.studies.cells import PlannedCell, Varied, cells
+from sskd.studies.declaration import Ablation, find_declarations, load_ablation
 
-__all__ = ["check_folder", "resolve_single", "resolve_study"]
+__all__ = [
+    "ALL",
+    "base_and_changes",
+    "check_folder",
+    "check_threads",
+    "resolve_ablation",
+    "resolve_single",
+    "resolve_studies",
+]
+
+ALL = "all"
+"""In the place of names: every ablation."""
 
 
-def resolve_study(name: str, options: LaunchOptions) -> tuple[Ablation, list[PlannedCell]]:
-    """An ablation and its cells, not yet identified.
+def resolve_studies(
+    names: Sequence[str], options: LaunchOptions
+) -> list[tuple[Ablation, list[PlannedCell]]]:
+    """Ablations, each once, with their cells, not yet identified.
+
+    Of all ablations, those that vary what the options set are left out, and the user is told.
 
     Raises:
-        ValueError: One line on the first mistake in declaration, settings, threads or home.
+        ValueError: One line on the first mistake in declarations, settings, threads or home.
     """
-    ablation = load_ablation(name, Path.cwd())
-    base, changes = _base(options)
+    everything = ALL in names
+    if everything:
+        names = sorted(find_declarations(Path.cwd()))
+    studies = []
+    for ablation in [load_ablation(name, Path.cwd()) for name in dict.fromkeys(names)]:
+        try:
+            studies.append((ablation, resolve_ablation(ablation, options)))
+        except Varied as error:
+            if not everything:
+                raise
+            say(f"left out: {error}")
+    if not studies:
+        raise ValueError("every ablation varies what the options set; leave one of the options out")
+    return studies
+
+
+def resolve_ablation(ablation: Ablation, options: LaunchOptions) -> list[PlannedCell]:
+    """The cells of an ablation, not yet identified.
+
+    Raises:
+        ValueError: One line on the first mistake in settings, threads or home.
+    """
+    base, changes = base_and_changes(options)
     planned = cells(ablation, base, changes, range(options.seeds))
-    _check_threads((cell.config for cell in planned), options)
+    check_threads((cell.config for cell in planned), options)
     check_folder(options.home, "--home")
-    return ablation, planned
+    return planned
 
 
 def resolve_single(options: LaunchOptions, seed: int) -> PlannedCell:
@@ -37,11 +74,11 @@ def resolve_single(options: LaunchOptions, seed: int) -> PlannedCell:
     Raises:
         ValueError: One line on the first mistake.
     """
-    base, changes = _base(options)
+    base, changes = base_and_changes(options)
     if "seed" in changes:
         raise ValueError("seed: say it with --seed")
     config = build_config(base, changes | {"seed": seed})
-    _check_threads([config], options)
+    check_threads([config], options)
     check_folder(options.home, "--home")
     return PlannedCell("train", seed, config)
 
@@ -60,8 +97,12 @@ def check_folder(folder: Path, option: str) -> None:
         raise ValueError(f"{option} {folder}: cannot be written")
 
 
-def _base(options: LaunchOptions) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The scale's base for the data set, and the user's own changes of it, by dotted key."""
+def base_and_changes(options: LaunchOptions) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The scale's base for the data set, and the user's own changes of it, by dotted key.
+
+    Raises:
+        ValueError: If the scale is unknown, or a setting is not a key and a value.
+    """
     changes = parse_overrides(options.settings)
     default = load_scale(options.scale)["data"]["name"]
     data = str(changes.pop("data.name", None) or options.data or default)
@@ -73,8 +114,12 @@ def _base(options: LaunchOptions) -> tuple[dict[str, Any], dict[str, Any]]:
     return base, changes
 
 
-def _check_threads(configs: Iterable[Config], options: LaunchOptions) -> None:
-    """Refuse what would run several times slower than one cell after the other."""
+def check_threads(configs: Iterable[Config], options: LaunchOptions) -> None:
+    """Refuse what would run several times slower than one cell after the other.
+
+    Raises:
+        ValueError: If workers and threads need more cores than there are.
+    """
     threads, cores = max(config.numerics.threads for config in configs), available_cores()
     workers = options.workers or 1
     if threads * workers > cores and workers > 1 and not options.oversubscribe:

@@ -1,10 +1,11 @@
-"""From a prepared study, or one cell, to results: the controller below, the display above.
+"""From prepared studies, or one cell, to results: the controller below, the display above.
 
 Imported by the commands when they run: this module needs the whole package.
 """
 
 import time
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,17 +13,18 @@ from typing import Any
 
 import typer
 
-from sskd.cli.prepare import PreparedStudy
+from sskd.cli.console import percent
+from sskd.cli.prepare import PreparedStudy, stages_left
 from sskd.cli.progress import Display, StudyState, open_display
 from sskd.engine.run import plan_cell, run_cell
 from sskd.studies.cells import PlannedCell
-from sskd.studies.controller import CellEvent, run_ablation
+from sskd.studies.controller import CellEvent, Study, run_ablations
 from sskd.studies.interrupts import Interrupts
 from sskd.studies.lock import study_lock
 from sskd.studies.tracking import CellRun, Tracker
 from sskd.studies.workers import describe
 
-__all__ = ["StudyResult", "run_single", "run_study"]
+__all__ = ["StudyResult", "run_single", "run_studies"]
 
 SINGLE_EXPERIMENT = "train"
 MIRROR_SECONDS = 15.0
@@ -38,33 +40,39 @@ class StudyResult:
     """Fingerprint to reason."""
 
 
-def run_study(study: PreparedStudy, *, home: Path, workers: int) -> StudyResult:
-    """Run what the study still needs, with a display.
+def run_studies(studies: Sequence[PreparedStudy], *, home: Path, workers: int) -> list[StudyResult]:
+    """Run what the studies still need, with a display; a cell of several runs once.
 
     Raises:
-        ValueError: If another process runs the same study, or a database cannot be used.
+        ValueError: If another process runs one of the studies, or a database cannot be used.
     """
-    state = StudyState(len(study.cells), study.stages_left, workers=workers)
+    distinct = {cell.fingerprint for study in studies for cell in study.cells}
+    state = StudyState(len(distinct), stages_left(studies), workers=workers)
+    several = len(studies) > 1
     with open_display(state) as display:
-        outcome = run_ablation(
-            study.ablation,
-            cells=study.cells,
+        show = _Show(display, several)
+        outcomes = run_ablations(
+            [Study(study.ablation, study.cells) for study in studies],
             home=home,
             run_cell=run_cell,
             plan_cell=plan_cell,
             workers=workers,
             progress=display,
-            on_cell=lambda event: _show(event, display),
+            on_cell=show,
         )
-    if outcome.tracking_error is not None:
-        _warn(f"MLflow does not show everything ({outcome.tracking_error}); the results are safe")
-    seeds = sorted({cell.seed for cell in study.cells})
-    rows = [
-        (variant, *(state.results.get((variant, seed), "-") for seed in seeds))
-        for variant in study.ablation.run
-    ]
-    failures = {event.cell.fingerprint: event.error or "" for event in outcome.failed}
-    return StudyResult(rows, failures)
+    for error in dict.fromkeys(o.tracking_error for o in outcomes if o.tracking_error is not None):
+        _warn(f"MLflow does not show everything ({error}); the results are safe")
+    results = []
+    for study, outcome in zip(studies, outcomes, strict=True):
+        seeds = sorted({cell.seed for cell in study.cells})
+        known = show.results[study.ablation.name]
+        rows = [
+            (variant, *(known.get((variant, seed), "-") for seed in seeds))
+            for variant in study.ablation.run
+        ]
+        failures = {event.cell.fingerprint: event.error or "" for event in outcome.failed}
+        results.append(StudyResult(rows, failures))
+    return results
 
 
 def run_single(cell: PlannedCell, *, home: Path, display: Display) -> Mapping[str, Any]:
@@ -118,14 +126,30 @@ class _Mirror:
         self._next = time.monotonic() + MIRROR_SECONDS
 
 
-def _show(event: CellEvent, display: Display) -> None:
-    cell = event.cell
-    if event.state == "started":
-        display.line(f"{cell.variant} seed {cell.seed}: begins")
-        return
-    mask_ap = float(event.result["final"]["mask_ap"]) if event.result is not None else None
-    note = event.error or ("finished before" if event.state == "reused" else "")
-    display.finish_cell(cell.variant, cell.seed, mask_ap=mask_ap, note=note)
+class _Show:
+    """Tells the display of each cell once, and keeps what became of it for every study."""
+
+    def __init__(self, display: Display, several: bool) -> None:
+        self._display, self._several = display, several
+        self._told: set[tuple[str, bool]] = set()
+        self.results: defaultdict[str, dict[tuple[str, int], str]] = defaultdict(dict)
+        """By study: variant and seed to AP in per cent, or ``failed``."""
+
+    def __call__(self, event: CellEvent) -> None:
+        cell, begins = event.cell, event.state == "started"
+        mask_ap = float(event.result["final"]["mask_ap"]) if event.result is not None else None
+        if not begins:
+            shown = "failed" if mask_ap is None else percent(mask_ap)
+            self.results[event.study][cell.variant, cell.seed] = shown
+        if (cell.fingerprint, begins) in self._told:
+            return
+        self._told.add((cell.fingerprint, begins))
+        variant = f"{event.study} {cell.variant}" if self._several else cell.variant
+        if begins:
+            self._display.line(f"{variant} seed {cell.seed}: begins")
+            return
+        note = event.error or ("finished before" if event.state == "reused" else "")
+        self._display.finish_cell(variant, cell.seed, mask_ap=mask_ap, note=note)
 
 
 def _warn(text: str) -> None:

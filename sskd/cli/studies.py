@@ -29,9 +29,9 @@ def list_(
     ] = False,
     home: Home = Path("runs"),
 ) -> None:
-    """Ablations with the paper's table, data sets, and scales.
+    """Ablations with the paper's table, sweeps, data sets, and scales.
 
-    Add an ablation of your own by adding a file to experiments/ in the working directory.
+    Add your own by adding a file to experiments/ or sweeps/ in the working directory.
     """
     if models:
         from sskd.cli.models import print_models
@@ -45,6 +45,9 @@ def list_(
         ("ablation", "paper", "variants", "question"),
         [_ablation_row(name, path) for name, path in sorted(find_declarations(Path.cwd()).items())],
     )
+    say("")
+    sweeps = sorted(find_declarations(Path.cwd(), "sweeps").items())
+    print_table(("sweep", "varies", "question"), [_sweep_row(name, path) for name, path in sweeps])
     say("")
     # As `sskd.data.datasets.list_datasets` says, which takes seconds to import.
     added = {path.parent.name: str(path.parent) for path in home.glob("data/*/dataset.json")}
@@ -72,6 +75,16 @@ def _ablation_row(name: str, path: Path) -> tuple[str, str, str, str]:
         return name, "-", "-", f"broken: {error}"
     table = f"table {ablation.source.table}" if ablation.source else "-"
     return name, table, str(len(ablation.variants)), ablation.question
+
+
+def _sweep_row(name: str, path: Path) -> tuple[str, str, str]:
+    from sskd.studies.sweep_files import load_sweep_file
+
+    try:
+        sweep = load_sweep_file(path)
+    except ValueError as error:
+        return name, "-", f"broken: {error}"
+    return name, f"{sweep.param}: {len(sweep.values)} values", sweep.question
 
 
 def status(home: Home = Path("runs")) -> None:
@@ -106,7 +119,7 @@ def report(
     From the records that exist: a cell that is missing prints as missing, with the command that
     fills it. Give the same options as to `sskd ablate`.
     """
-    from sskd.cli.resolve import check_folder, resolve_study
+    from sskd.cli.resolve import check_folder, resolve_studies
     from sskd.studies.efficiency import EFFICIENCY
 
     if name == EFFICIENCY:
@@ -122,7 +135,7 @@ def report(
         label_fraction=label_fraction,
         settings=tuple(settings or ()),
     )
-    ablation, planned = resolve_study(name, options)
+    ((ablation, planned),) = resolve_studies([name], options)
 
     from sskd.cli.prepare import prepare, report_folder
     from sskd.reporting.report import write_report
@@ -146,12 +159,19 @@ def ui(
     ] = 5000,
     home: Home = Path("runs"),
 ) -> None:
-    """Open MLflow on what was tracked, the light way."""
+    """Open MLflow on what was tracked, the light way.
+
+    Prints a link to the comparison of each study's runs.
+    """
+    from sskd.studies.shown import comparison_pages
+
     database = home / "mlflow.db"
     if not database.is_file():
         raise ValueError(f"nothing was tracked in {home} yet: there is no {database.name}")
     say(f"MLflow on http://127.0.0.1:{port} (Ctrl-C ends it); from another machine:")
     say(f"  ssh -L {port}:localhost:{port} {socket.gethostname()}")
+    for name, page in comparison_pages(home).items():
+        say(f"runs of {name}, compared:\n  http://127.0.0.1:{port}{page}")
     # Four workers and the job runner would take over a gigabyte for one reader.
     environment = os.environ | {
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",

@@ -21,7 +21,15 @@ from sskd.engine.stages import FINAL_STAGE, Stage, fingerprint, plan_stages
 from sskd.engine.store import Store, write_json_atomic
 from sskd.types import Progress
 
-__all__ = ["CellPlan", "CellResult", "PlannedStage", "StageLog", "plan_cell", "run_cell"]
+__all__ = [
+    "CellPlan",
+    "CellResult",
+    "PlannedStage",
+    "StageLog",
+    "assume_cell",
+    "plan_cell",
+    "run_cell",
+]
 
 AP_KEYS = ("mask_ap", "mask_ap50", "mask_ap75", "mask_ap_small", "mask_ap_medium", "mask_ap_large")
 
@@ -33,6 +41,8 @@ class PlannedStage:
     name: str
     key: str
     done: bool
+    steps: int | None = None
+    """Of a training."""
 
 
 @dataclass(frozen=True)
@@ -79,9 +89,22 @@ def plan_cell(config: Config, *, home: Path, progress: Progress | None = None) -
     cell = _open_cell(config, home, progress)
     store = Store(home / "store")
     stages = tuple(
-        PlannedStage(s.name, s.key, store.read(s.name, s.key) is not None) for s in cell.stages
+        _planned(stage, done=store.read(stage.name, stage.key) is not None) for stage in cell.stages
     )
     return CellPlan(cell.fingerprint, stages, cell.folder)
+
+
+def assume_cell(config: Config) -> CellPlan:
+    """The plan of a cell whose data set is not here: keys are made up, what is shared is right."""
+    data = config.data
+    stages = plan_stages(
+        config,
+        data_sha=digest(data.name),
+        split_sha=digest([data.label_fraction, data.split_seed]),
+    )
+    name = fingerprint(config, stages)
+    planned = tuple(_planned(stage, done=False) for stage in stages)
+    return CellPlan(name, planned, Path("cells") / name[:16])
 
 
 def run_cell(config: Config, *, home: Path, log: StageLog, progress: Progress) -> CellResult:
@@ -126,6 +149,11 @@ def run_cell(config: Config, *, home: Path, log: StageLog, progress: Progress) -
     draw_samples(val, evaluation.folder / "predictions.json", cell.folder)
     write_json_atomic(cell.folder / "result.json", result)
     return CellResult(cell.fingerprint, cell.folder, result)
+
+
+def _planned(stage: Stage, *, done: bool) -> PlannedStage:
+    steps = None if stage.training is None else stage.training.steps
+    return PlannedStage(stage.name, stage.key, done, steps)
 
 
 def _open_cell(config: Config, home: Path, progress: Progress | None) -> _Cell:

@@ -1,75 +1,51 @@
 """Declaration and records joined: values by variant and seed, comparisons, verdicts.
 
-Everything here is in points, AP times 100, as it is read.
+Every number here is in its metric's unit, as it is read: AP in per cent, its differences in points.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
+from typing import Literal
 
-from sskd.reporting.records import Record, read_record
+from sskd.reporting.arms import Arm, read_arms
+from sskd.reporting.metrics import METRICS
+from sskd.reporting.records import Record
 from sskd.reporting.statistics import (
     Difference,
-    Summary,
     Verdict,
     holm,
     paired_difference,
     separated_from_all,
-    summarize,
     verdict,
 )
-from sskd.studies.cells import PlannedCell, label_at
+from sskd.studies.cells import PlannedCell
 from sskd.studies.declaration import Ablation
 
-__all__ = ["METRICS", "Analysis", "Arm", "Comparison", "analyse"]
+__all__ = ["Analysis", "Arm", "Comparison", "Direction", "analyse"]
 
-METRICS = {
-    "mask_ap": "AP",
-    "mask_ap50": "AP50",
-    "mask_ap75": "AP75",
-    "mask_ap_small": "AP small",
-    "mask_ap_medium": "AP medium",
-    "mask_ap_large": "AP large",
-}
-"""Every metric of a result, and what readers call it."""
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One variant with what has been measured of it."""
-
-    name: str
-    label: str
-    cells: tuple[PlannedCell, ...]
-    records: dict[int, Record]
-    """By seed, ascending; finished cells only."""
-    paper: dict[str, float]
-    """The paper's numbers, in points."""
-
-    def values(self, metric: str) -> dict[int, float]:
-        """Points by seed, finished and defined ones only."""
-        found = {seed: record.final.get(metric) for seed, record in self.records.items()}
-        return {seed: 100 * value for seed, value in found.items() if value is not None}
-
-    def summary(self, metric: str) -> Summary | None:
-        """Over seeds; ``None`` where there is nothing."""
-        values = self.values(metric)
-        return summarize(list(values.values())) if values else None
+Direction = Literal["above", "below", "level"]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A variant against the reference, by one metric."""
+    """A variant against its counterpart, by one metric."""
 
     metric: str
     arm: Arm
+    other: Arm
     difference: Difference | None
-    """Variant minus reference over the seeds that both have; ``None`` where they share none."""
+    """Variant minus counterpart over the seeds that both have; ``None`` where they share none."""
     adjusted: float | None
     """The difference's p-value after Holm, over the comparisons of this metric."""
     claimed: float | None
-    """The same difference in the paper, in points."""
+    """The same difference in the paper; ``None`` where it prints none."""
+    direction: Direction | None
+    """Where the paper puts the variant, by its numbers or in words."""
     verdict: Verdict
+    obstacle: str | None
+    """Why a claim that there is cannot be held against ours."""
 
 
 @dataclass(frozen=True)
@@ -78,15 +54,32 @@ class Analysis:
 
     ablation: Ablation
     metrics: tuple[str, ...]
-    arms: tuple[Arm, ...]
+    rows: tuple[Arm, ...]
+    """Every variant in declared order, those without cells too."""
     comparisons: tuple[Comparison, ...]
-    bold: dict[str, str | None]
-    """By metric the variant whose mean lies above every other's after Holm, if there is one."""
+    bold: dict[str, tuple[str, ...]]
+    """By metric the variants that are better than every other of their group after Holm."""
+
+    @property
+    def arms(self) -> tuple[Arm, ...]:
+        """The variants that have cells, finished or not."""
+        return tuple(arm for arm in self.rows if arm.cells)
 
     @property
     def reference(self) -> Arm:
-        """The arm that the others are compared with."""
-        return next(arm for arm in self.arms if arm.name == self.ablation.reference)
+        """The arm that others are compared with, unless they say otherwise."""
+        return next(arm for arm in self.rows if arm.name == self.ablation.reference)
+
+    @property
+    def counterparts(self) -> tuple[Arm, ...]:
+        """Every arm that another one is compared with; the reference alone in most tables."""
+        names = {c.other.name for c in self.comparisons} or {self.ablation.reference}
+        return tuple(arm for arm in self.arms if arm.name in names)
+
+    @property
+    def groups(self) -> list[tuple[str | None, list[Arm]]]:
+        """The rows under their headings."""
+        return [(group, list(rows)) for group, rows in groupby(self.rows, lambda arm: arm.group)]
 
     @property
     def at_papers_scale(self) -> bool:
@@ -122,77 +115,89 @@ def analyse(ablation: Ablation, cells: Sequence[PlannedCell], *, home: Path) -> 
         home: Where the records are.
 
     Returns:
-        Arms in declared order, and every other arm against the reference by every metric.
+        Rows in declared order, and every arm against its own counterpart by every metric.
 
     Raises:
         ValueError: If a record is broken, or no cell is of the reference.
     """
-    arms = []
-    for name, variant in ablation.run.items():
-        own = tuple(sorted((c for c in cells if c.variant == name), key=lambda c: c.seed))
-        if not own:
-            continue
-        found = {cell.seed: read_record(home, cell.fingerprint) for cell in own}
-        records = {seed: record for seed, record in found.items() if record is not None}
-        arms.append(
-            Arm(
-                name,
-                label_at(variant, own[0].config),
-                own,
-                records,
-                dict[str, float]((variant.paper or {}).items()),
-            )
-        )
-    reference = next((arm for arm in arms if arm.name == ablation.reference), None)
-    if reference is None:
-        raise ValueError(f"no cell of the reference {ablation.reference!r} to report on")
-    metrics = tuple(ablation.metrics)
-    comparisons = [
-        comparison
-        for metric in metrics
-        for comparison in _compare(metric, reference, [a for a in arms if a is not reference])
+    arms = read_arms(ablation, cells, home=home)
+    by_name = {arm.name: arm for arm in arms}
+    pairs = [
+        (arm, by_name[other])
+        for arm in arms
+        if arm.cells and (other := ablation.against(arm.name)) is not None
     ]
+    metrics = tuple(ablation.metrics)
+    groups = [list(rows) for _, rows in groupby(arms, lambda arm: arm.group)]
     return Analysis(
         ablation,
         metrics,
         tuple(arms),
-        tuple(comparisons),
-        {metric: _best(metric, arms) for metric in metrics},
+        tuple(c for metric in metrics for c in _compare(ablation, metric, pairs)),
+        {metric: tuple(b for rows in groups if (b := _best(metric, rows))) for metric in metrics},
     )
 
 
-def _paired(metric: str, first: Arm, second: Arm) -> tuple[list[float], list[float]]:
+def _compare(ablation: Ablation, metric: str, pairs: Sequence[tuple[Arm, Arm]]) -> list[Comparison]:
+    values = [_shared(metric, arm, other) for arm, other in pairs]
+    differences = [paired_difference(*pair) if pair[0] else None for pair in values]
+    tested = [i for i, d in enumerate(differences) if d is not None and d.p is not None]
+    p_values = [p for d in differences if d is not None and (p := d.p) is not None]
+    adjusted = dict(zip(tested, holm(p_values), strict=True))
+    comparisons = []
+    for i, ((arm, other), difference) in enumerate(zip(pairs, differences, strict=True)):
+        claimed = None
+        if metric in arm.paper and metric in other.paper:
+            # Printed decimals: a difference of two such numbers has no more of them.
+            claimed = round(arm.paper[metric] - other.paper[metric], 6)
+        direction = _direction(ablation, metric, arm, claimed)
+        obstacle = arm.stand_in or other.stand_in or other.absent
+        sign = {"above": 1.0, "below": -1.0, "level": 0.0, None: None}[direction]
+        mean = difference.mean if difference else 0.0
+        ruling = verdict(None if obstacle else sign, mean, adjusted.get(i))
+        comparisons.append(
+            Comparison(
+                metric,
+                arm,
+                other,
+                difference,
+                adjusted.get(i),
+                claimed,
+                direction,
+                ruling,
+                obstacle if direction in ("above", "below") else None,
+            )
+        )
+    return comparisons
+
+
+def _shared(metric: str, first: Arm, second: Arm) -> tuple[list[float], list[float]]:
     mine, other = first.values(metric), second.values(metric)
     shared = [seed for seed in mine if seed in other]
     return [mine[seed] for seed in shared], [other[seed] for seed in shared]
 
 
-def _compare(metric: str, reference: Arm, others: Sequence[Arm]) -> list[Comparison]:
-    pairs = [_paired(metric, arm, reference) for arm in others]
-    differences = [paired_difference(*pair) if pair[0] else None for pair in pairs]
-    tested = [i for i, d in enumerate(differences) if d is not None and d.p is not None]
-    p_values = [p for d in differences if d is not None and (p := d.p) is not None]
-    adjusted = dict(zip(tested, holm(p_values), strict=True))
-    comparisons = []
-    for i, (arm, difference) in enumerate(zip(others, differences, strict=True)):
-        claimed = None
-        if metric in arm.paper and metric in reference.paper:
-            # The paper prints one decimal: a difference of two such numbers has one, too.
-            claimed = round(arm.paper[metric] - reference.paper[metric], 6)
-        mean = difference.mean if difference else 0.0
-        ruling = verdict(claimed, mean, adjusted.get(i))
-        comparisons.append(Comparison(metric, arm, difference, adjusted.get(i), claimed, ruling))
-    return comparisons
+def _direction(
+    ablation: Ablation, metric: str, arm: Arm, claimed: float | None
+) -> Direction | None:
+    if claimed is not None:
+        return "level" if claimed == 0 else ("above" if claimed > 0 else "below")
+    # Words such as "slightly worse" are about the table's main metric.
+    words = ablation.variants[arm.name].claimed
+    return words if metric == ablation.metrics[0] else None
 
 
-def _best(metric: str, arms: Sequence[Arm]) -> str | None:
+def _best(metric: str, rows: Sequence[Arm]) -> str | None:
+    better = METRICS[metric].better
+    arms = [arm for arm in rows if arm.cells]
     means = {arm.name: s.mean for arm in arms if (s := arm.summary(metric))}
-    if len(means) < len(arms) or len(arms) < 2:
+    if len(means) < len(arms) or len(arms) < 2 or better is None:
         return None
-    best = max(arms, key=lambda arm: means[arm.name])
-    rivals = [arm for arm in arms if arm is not best]
+    sign = 1 if better == "higher" else -1
+    best = max(arms, key=lambda arm: sign * means[arm.name])
     shared = set.intersection(*(set(arm.values(metric)) for arm in arms))
-    rows = [[v for s, v in arm.values(metric).items() if s in shared] for arm in (best, *rivals)]
-    if not shared or not separated_from_all(rows[0], rows[1:]):
+    ordered = (best, *(arm for arm in arms if arm is not best))
+    values = [[sign * v for s, v in arm.values(metric).items() if s in shared] for arm in ordered]
+    if not shared or not separated_from_all(values[0], values[1:]):
         return None
     return best.name

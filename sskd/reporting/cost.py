@@ -58,14 +58,14 @@ def cost_of(arms: Sequence[Arm]) -> Cost:
 
     A stage's time is that of its own computation, in whichever cell it took place.
     """
-    by_arm = {arm.label: _stages(arm.records.values()) for arm in arms if arm.records}
+    by_arm = {arm.title: _stages(arm.records.values()) for arm in arms if arm.records}
     used = [stage for parts in by_arm.values() for stage in parts]
     once = {(stage.name, stage.key): stage for stage in used}
     variants = []
     for label, parts in by_arm.items():
         others = {s.key for name, rest in by_arm.items() if name != label for s in rest}
         own = sum((stage.seconds for stage in parts if stage.key not in others), 0.0)
-        count = next(len(arm.records) for arm in arms if arm.label == label)
+        count = next(len(arm.records) for arm in arms if arm.title == label)
         variants.append(VariantCost(label, count, sum((s.seconds for s in parts), 0.0), own))
     return Cost(
         tuple(

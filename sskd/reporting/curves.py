@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sskd.reporting.analysis import Analysis
+from sskd.reporting.analysis import Analysis, Arm
 from sskd.reporting.records import read_history
 
 __all__ = ["MAX_POINTS", "Curve", "Curves", "collect_curves", "join"]
@@ -33,11 +33,16 @@ class Curve:
 
 @dataclass(frozen=True)
 class Curves:
-    """The diagnostics of one stage."""
+    """The diagnostics of one stage, over the variants that end with it."""
 
     stage: str
     by_metric: Mapping[str, Mapping[str, Curve]]
     """Metric, then variant's name; only what was logged."""
+
+    @property
+    def names(self) -> list[str]:
+        """The variants that have a curve, each once."""
+        return list(dict.fromkeys(name for part in self.by_metric.values() for name in part))
 
 
 def join(histories: Sequence[History]) -> Curve:
@@ -55,29 +60,28 @@ def join(histories: Sequence[History]) -> Curve:
     return Curve(steps, values.mean(0), values.min(0), values.max(0), len(histories))
 
 
-def collect_curves(analysis: Analysis, *, home: Path) -> Curves | None:
-    """The declared diagnostics over the steps of the last trained stage that logged them.
+def collect_curves(analysis: Analysis, *, home: Path) -> list[Curves]:
+    """The declared diagnostics over the steps of each variant's final stage.
 
     Returns:
-        ``None`` where no diagnostic is declared, or none was logged.
+        By stage, in the order in which the variants end with them; empty where no diagnostic is
+        declared, or none was logged.
     """
-    wanted = list(analysis.ablation.diagnostics)
-    trained = [s.name for record in analysis.records for s in record.stages if s.steps is not None]
-    for stage in reversed(list(dict.fromkeys(trained))):
-        found: dict[str, dict[str, list[History]]] = {}
-        for arm in analysis.arms:
-            for record in arm.records.values():
-                own = next((s for s in record.stages if s.name == stage), None)
-                history = read_history(home, own) if own else {}
-                for metric in wanted:
-                    if metric in history:
-                        by_arm = found.setdefault(metric, {})
-                        by_arm.setdefault(arm.name, []).append(history[metric])
-        if found:
-            by_metric = {
-                metric: {name: join(parts) for name, parts in found[metric].items()}
-                for metric in wanted
-                if metric in found
-            }
-            return Curves(stage, by_metric)
-    return None
+    stages = dict.fromkeys(record.final_stage for record in analysis.records)
+    found = (_of_stage(analysis, stage, home) for stage in stages)
+    return [curves for curves in found if curves.by_metric]
+
+
+def _of_stage(analysis: Analysis, stage: str, home: Path) -> Curves:
+    histories = {arm.name: _histories(arm, stage, home) for arm in analysis.arms}
+    by_metric: dict[str, dict[str, Curve]] = {}
+    for metric in analysis.ablation.diagnostics:
+        for name, parts in histories.items():
+            if logged := [part[metric] for part in parts if metric in part]:
+                by_metric.setdefault(metric, {})[name] = join(logged)
+    return Curves(stage, by_metric)
+
+
+def _histories(arm: Arm, stage: str, home: Path) -> list[dict[str, History]]:
+    trained = [r.trained for r in arm.records.values() if r.final_stage == stage]
+    return [read_history(home, own) for own in trained if own is not None]

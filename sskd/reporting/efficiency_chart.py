@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator
 
 from sskd.reporting.efficiency_table import QUANTITIES, Quantity, factor, ours
-from sskd.reporting.plots import COLOURS, INK, house_style, save
+from sskd.reporting.style import INK, colour, house_style, save
 from sskd.studies.efficiency import Both
 from sskd.studies.measurements import Measurement
 
@@ -25,9 +25,7 @@ def draw_efficiency(measured: Sequence[Measurement], paper: Both, path: Path) ->
         paper: What the paper prints.
         path: Of the chart without its ending; PNG and PDF are written.
     """
-    lines = [
-        (_label(m), ours(m), colour, "o") for m, colour in zip(measured, COLOURS, strict=False)
-    ]
+    lines = [(_label(m), ours(m), colour(i), "o") for i, m in enumerate(measured)]
     lines.append(("paper", paper, _PAPER, "s"))
     # Images a second are the time again, upside down.
     shown = [quantity for quantity in QUANTITIES if quantity.word]
@@ -39,24 +37,22 @@ def draw_efficiency(measured: Sequence[Measurement], paper: Both, path: Path) ->
         figure.legend(
             *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(lines)
         )
-        save(figure, path.with_suffix(".png"))
-        # No date: equal numbers give equal bytes.
-        figure.savefig(path.with_suffix(".pdf"), metadata={"CreationDate": None})
+        save(figure, path, ("png", "pdf"))
 
 
 def _panel(axes: Axes, quantity: Quantity, lines: Sequence[tuple[str, Both, str, str]]) -> None:
-    for label, models, colour, marker in lines:
+    for label, models, hue, marker in lines:
         values = [
             getattr(m, quantity.name) / quantity.unit for m in (models.teacher, models.student)
         ]
-        axes.plot((0, 1), values, color=colour, marker=marker, label=label, linewidth=1.6)
+        axes.plot((0, 1), values, color=hue, marker=marker, label=label, linewidth=1.6)
         middle = (values[0] * values[1]) ** 0.5
         axes.annotate(
             f"{factor(models, quantity.name):.2g} times",
             (0.5, middle),
             xytext=(4, 4),
             textcoords="offset points",
-            color=colour if colour != _PAPER else INK,
+            color=hue if hue != _PAPER else INK,
             fontsize=8,
         )
     axes.set_yscale("log")

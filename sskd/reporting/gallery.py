@@ -1,11 +1,6 @@
-"""The same validation images under every variant, beside the ground truth.
+"""Each variant beside its counterpart, on the images where it loses and gains the most."""
 
-An image's score is the mean over its ground-truth instances (crowds left out) of the best IoU that
-a detection of the same class with a score above ``MIN_SCORE`` has with it: in [0, 1], 0 for an
-instance that nothing meets. It ranks pictures; it is no result, since false positives cost nothing.
-"""
-
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,32 +10,18 @@ from faster_coco_eval.core import mask as coco_mask
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from sskd.data.coco import CocoData, load_coco
 from sskd.data.datasets import open_dataset
-from sskd.reporting.analysis import Analysis
-from sskd.reporting.plots import INK, house_style, save
+from sskd.reporting.analysis import Analysis, Comparison
 from sskd.reporting.records import read_predictions
+from sskd.reporting.scores import Detections, extremes, match, overlaps, score_images, sure
+from sskd.reporting.style import FAINT, INK, house_style, save
 
-__all__ = [
-    "MATCH_IOU",
-    "MIN_INSTANCES",
-    "MIN_SCORE",
-    "Gallery",
-    "choose_images",
-    "draw_gallery",
-    "match",
-    "score_images",
-]
+__all__ = ["MAX_ROWS", "MIN_INSTANCES", "Gallery", "draw_gallery"]
 
-MIN_SCORE = 0.3
-"""Detections at or below it are neither scored nor drawn: the threshold of the pseudo-labels."""
-
-MATCH_IOU = 0.5
-"""A detection that overlaps an instance of its class this much takes the instance's colour."""
-
-IMAGES = 4
+MAX_ROWS = 8
+"""Later comparisons have no pictures: more would be read by nobody."""
 
 MIN_INSTANCES = 3
 """Images with fewer are drawn only where none has as many: they show no crowding."""
@@ -51,8 +32,10 @@ COLOURS = (
 )  # fmt: skip
 """Bright enough for a night scene."""
 
-Detections = list[dict[str, Any]]
-"""Entries of a COCO result list."""
+_WIDTH = 9.6
+_GAP = 0.1
+_WORDS = 0.5
+"""Inches above and below a picture."""
 
 
 @dataclass(frozen=True)
@@ -61,69 +44,27 @@ class Gallery:
 
     seed: int
     file_names: tuple[str, ...]
+    """Each once, in the order of the pictures."""
     missing: tuple[str, ...]
-    """Labels of the variants without pictures."""
+    """Titles of the variants without pictures."""
 
 
-def score_images(data: CocoData, predictions: Detections) -> dict[int, float]:
-    """The score of every image that has an instance, by image id."""
-    by_image = _by_image(predictions)
-    scores = {}
-    for image in data.images:
-        overlaps = _overlaps(data, image.id, by_image.get(image.id, []))
-        if overlaps.shape[1]:
-            best = overlaps.max(axis=0) if len(overlaps) else np.zeros(overlaps.shape[1])
-            scores[image.id] = float(best.mean())
-    return scores
+@dataclass(frozen=True)
+class _Case:
+    """One image under a variant and its counterpart."""
+
+    image: int
+    detections: tuple[Detections, Detections]
+    """The counterpart's, then the variant's."""
+    scores: tuple[float, float]
 
 
-def choose_images(
-    scores: Mapping[str, Mapping[int, float]], *, count: int, among: Collection[int]
-) -> list[int]:
-    """The images whose score differs most between variants, ties by id.
+def draw_gallery(
+    analysis: Analysis, path: Path, endings: Sequence[str] = ("png",), *, home: Path
+) -> Gallery:
+    """Choose the images of every comparison and draw them: a row each, the loss and the gain.
 
-    Args:
-        scores: By variant, then by image id.
-        count: How many at most.
-        among: The images to choose from; all, where none of them has a score.
-
-    Returns:
-        Ids by falling spread, the largest minus the smallest score.
-    """
-    shared = set.intersection(*(set(part) for part in scores.values())) if scores else set()
-    spread = {}
-    for image in shared & set(among) or shared:
-        values = [part[image] for part in scores.values()]
-        spread[image] = round(max(values) - min(values), 9)
-    return sorted(spread, key=lambda image: (-spread[image], image))[:count]
-
-
-def match(overlaps: np.ndarray) -> list[int | None]:
-    """Which instance each detection shows, one to one, earlier detections first.
-
-    Args:
-        overlaps: IoU (detections, instances), 0 where the classes differ.
-
-    Returns:
-        For each detection the free instance that it overlaps most, by ``MATCH_IOU`` or more.
-    """
-    free = np.ones(overlaps.shape[1], dtype=bool)
-    matches: list[int | None] = []
-    for row in overlaps:
-        open_row = np.where(free, row, 0)
-        best = int(open_row.argmax()) if open_row.size else 0
-        if open_row.size and open_row[best] >= MATCH_IOU:
-            free[best] = False
-            matches.append(best)
-        else:
-            matches.append(None)
-    return matches
-
-
-def draw_gallery(analysis: Analysis, path: Path, *, home: Path) -> Gallery:
-    """Choose the images and draw them.
-
-    The seed is the first one that any variant has pictures of.
+    The seed is the first one that any variant and its counterpart both have pictures of.
 
     Raises:
         ValueError: If there is nothing to draw: why, in one line.
@@ -134,35 +75,43 @@ def draw_gallery(analysis: Analysis, path: Path, *, home: Path) -> Gallery:
     if dataset.sha256 != record.sha256:
         raise ValueError(f"the data set {dataset.name!r} has changed since the cells were run")
     data = load_coco(dataset.val_json, dataset.val_images, check_files=False)
-    scores = {name: score_images(data, predictions) for name, predictions in found.items()}
-    crowded = {i.id for i in data.images if _instances(data, i.id) >= MIN_INSTANCES}
-    chosen = choose_images(scores, count=IMAGES, among=crowded)
-    if not chosen:
-        raise ValueError("no validation image has an instance")
-    arms = [arm for arm in analysis.arms if arm.name in found]
-    by_arm = {name: _by_image(predictions) for name, predictions in found.items()}
+    pairs = [c for c in _pairs(analysis) if {c.arm.name, c.other.name} <= set(found)]
+    rows = _cases(data, pairs[:MAX_ROWS], found)
+    if not rows:
+        raise ValueError("every variant scores like its counterpart on every image")
     sizes = {image.id: image for image in data.images}
-    width = 9.6 / (1 + len(arms))
-    ratio = float(np.mean([sizes[i].height / sizes[i].width for i in chosen]))
+    shown = dict.fromkeys(case.image for _, *cases in rows for case in cases if case)
+    ratio = float(np.mean([sizes[i].height / sizes[i].width for i in shown]))
+    tall = _WIDTH / 6 * ratio  # inches of a picture; the words take as much wherever they stand
     with house_style():
-        figure = Figure(
-            figsize=(9.6, len(chosen) * (width * ratio + 0.17) + 0.25),
-            layout=ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0),
+        figure = Figure(figsize=(_WIDTH, len(rows) * (tall + _WORDS)))
+        grid = figure.subplots(
+            len(rows),
+            7,
+            squeeze=False,
+            width_ratios=(1, 1, 1, _GAP, 1, 1, 1),
+            gridspec_kw={
+                "left": 0.003,
+                "right": 0.997,
+                "bottom": 0.45 * _WORDS / (len(rows) * (tall + _WORDS)),
+                "top": 1 - 0.45 * _WORDS / (len(rows) * (tall + _WORDS)),
+                "wspace": 0.03,
+                "hspace": _WORDS / tall,
+            },
         )
-        grid = figure.subplots(len(chosen), 1 + len(arms), squeeze=False)
-        for axes, image_id in zip(grid, chosen, strict=True):
-            image = _backdrop(data.read_image(image_id))
-            _draw_truth(axes[0], image, data, image_id)
-            for axis, arm in zip(axes[1:], arms, strict=True):
-                detections = by_arm[arm.name].get(image_id, [])
-                _draw_detections(axis, image, data, image_id, detections)
-                axis.set_xlabel(f"score {scores[arm.name][image_id]:.2f}", labelpad=2, fontsize=8)
-            axes[0].set_xlabel(f"image {image_id}", labelpad=2, fontsize=8)
-        for axis, title in zip(grid[0], ["Ground truth", *(a.label for a in arms)], strict=True):
-            axis.set_title(title, fontweight="bold", fontsize=9, pad=4)
-        save(figure, path)
-    names = tuple(sizes[i].file_name for i in chosen)
-    return Gallery(seed, names, tuple(a.label for a in analysis.arms if a not in arms))
+        for axes, (comparison, loss, gain) in zip(grid, rows, strict=True):
+            pair = f"{comparison.arm.title} against {comparison.other.title}"
+            _triple(list(axes[:3]), f"{pair}: largest loss", data, loss, "no image loses")
+            axes[3].set_visible(False)
+            _triple(list(axes[4:]), "largest gain", data, gain, "no image gains")
+        save(figure, path, endings)
+    drawn = {arm.name for c, *_ in rows for arm in (c.arm, c.other)}
+    without = tuple(arm.title for arm in analysis.arms if arm.name not in drawn)
+    return Gallery(seed, tuple(sizes[i].file_name for i in shown), without)
+
+
+def _pairs(analysis: Analysis) -> list[Comparison]:
+    return analysis.of(analysis.metrics[0])
 
 
 def _first_seed(analysis: Analysis, home: Path) -> tuple[int, dict[str, Detections]]:
@@ -173,37 +122,59 @@ def _first_seed(analysis: Analysis, home: Path) -> tuple[int, dict[str, Detectio
                 predictions = read_predictions(home, arm.records[seed])
                 if predictions is not None:
                     found[arm.name] = predictions
-        if found:
+        if any({c.arm.name, c.other.name} <= set(found) for c in _pairs(analysis)):
             return seed, found
-    raise ValueError("no finished cell has kept its predictions")
+    raise ValueError("no variant and its counterpart have both kept their predictions")
 
 
-def _by_image(predictions: Detections) -> dict[int, Detections]:
-    """Detections above the threshold, the surest first."""
-    by_image: dict[int, Detections] = {}
-    for detection in sorted(predictions, key=lambda d: -d["score"]):
-        if detection["score"] > MIN_SCORE:
-            by_image.setdefault(detection["image_id"], []).append(detection)
-    return by_image
+def _cases(
+    data: CocoData, pairs: Sequence[Comparison], found: Mapping[str, Detections]
+) -> list[tuple[Comparison, _Case | None, _Case | None]]:
+    crowded = {image.id for image in data.images if _instances(data, image.id) >= MIN_INSTANCES}
+    names = dict.fromkeys(name for c in pairs for name in (c.arm.name, c.other.name))
+    scores = {name: score_images(data, found[name]) for name in names}
+    if not any(scores.values()):
+        raise ValueError("no validation image has an instance")
+    by_image = {name: sure(found[name]) for name in names}
+    rows = []
+    for c in pairs:
+        sides = (c.other.name, c.arm.name)
+        chosen = extremes(scores[c.arm.name], scores[c.other.name], among=crowded)
+        loss, gain = (
+            None
+            if image is None
+            else _Case(
+                image,
+                (by_image[sides[0]].get(image, []), by_image[sides[1]].get(image, [])),
+                (scores[sides[0]][image], scores[sides[1]][image]),
+            )
+            for image in chosen
+        )
+        if loss or gain:
+            rows.append((c, loss, gain))
+    return rows
 
 
 def _instances(data: CocoData, image_id: int) -> int:
     return sum(not annotation.crowd for annotation in data.annotations(image_id))
 
 
-def _overlaps(data: CocoData, image_id: int, detections: Detections) -> np.ndarray:
-    """IoU (detections, instances without crowds), 0 where the classes differ."""
-    annotations = [a for a in data.annotations(image_id) if not a.crowd]
-    if not annotations or not detections:
-        return np.zeros((len(detections), len(annotations)))
-    iou = coco_mask.iou(
-        [detection["segmentation"] for detection in detections],
-        [data.rle(annotation) for annotation in annotations],
-        [0] * len(annotations),
-    )
-    found = np.array([detection["category_id"] for detection in detections])
-    same = found[:, None] == np.array([annotation.category_id for annotation in annotations])
-    return np.where(same, np.asarray(iou, dtype=np.float64), 0.0)
+def _triple(
+    axes: Sequence[Axes], title: str, data: CocoData, case: _Case | None, nothing: str
+) -> None:
+    axes[0].set_title(title, loc="left", fontweight="bold", fontsize=8, pad=3)
+    if case is None:
+        for axis in axes:
+            axis.set_axis_off()
+        axes[1].text(0.5, 0.5, nothing, transform=axes[1].transAxes, ha="center", color=FAINT)
+        return
+    image = _backdrop(data.read_image(case.image))
+    _draw_truth(axes[0], image, data, case.image)
+    axes[0].set_xlabel(f"truth, image {case.image}", labelpad=2, fontsize=7)
+    names = ("counterpart", "variant")
+    for axis, name, found, score in zip(axes[1:], names, case.detections, case.scores, strict=True):
+        _draw_detections(axis, image, data, case.image, found)
+        axis.set_xlabel(f"{name}, score {score:.2f}", labelpad=2, fontsize=7)
 
 
 def _backdrop(image: np.ndarray) -> np.ndarray:
@@ -221,8 +192,8 @@ def _draw_truth(axis: Axes, image: np.ndarray, data: CocoData, image_id: int) ->
 def _draw_detections(
     axis: Axes, image: np.ndarray, data: CocoData, image_id: int, detections: Detections
 ) -> None:
-    overlaps = _overlaps(data, image_id, detections)
-    _draw(axis, image, [d["segmentation"] for d in detections], match(overlaps))
+    owners = match(overlaps(data, image_id, detections))
+    _draw(axis, image, [d["segmentation"] for d in detections], owners)
 
 
 def _draw(axis: Axes, image: np.ndarray, rles: Sequence[Any], owners: Sequence[int | None]) -> None:

@@ -1,24 +1,21 @@
-"""The sentences of a report that depend on the numbers."""
+"""The answer of a report, in sentences that depend on the numbers."""
 
-import json
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
-from sskd.reporting.analysis import METRICS, Analysis, Arm, Comparison
+from sskd.reporting.analysis import Analysis, Arm, Comparison
+from sskd.reporting.arms import data_name
+from sskd.reporting.metrics import METRICS
+from sskd.reporting.numbers import list_words, show_difference, show_level, show_number
 from sskd.reporting.statistics import (
     ALPHA,
     POWER,
     minimum_detectable_difference,
     pooled_deviation,
 )
-from sskd.reporting.tables import MINUS, show_difference, show_level, show_number
 
-__all__ = ["answer", "caption", "data_name", "environment", "footnotes"]
+__all__ = ["answer", "headline", "setting"]
 
-_NOT_ITS_LEVELS = (
-    "The paper's levels come from other data and another scale: compare orders and signs."
-)
-_ORDER = ("agrees", "differs", "undecided", "not comparable")
+_RULED = ("agrees", "differs", "undecided")
 
 
 def answer(analysis: Analysis) -> str:
@@ -28,161 +25,171 @@ def answer(analysis: Analysis) -> str:
     if not done:
         return f"No cell has finished yet: {planned} of {planned} are missing."
     main = analysis.metrics[0]
-    name, reference = METRICS[main], analysis.reference
-    config = reference.cells[0].config
-    comparisons = analysis.of(main)
-    sentences = [f"**{_headline(comparisons, reference)}**"]
+    sentences = [f"**{headline(analysis)}**"]
     if done < planned:
         sentences.append(f"This is preliminary: {planned - done} of {planned} cells are missing.")
-    setting = f"{data_name(analysis)} at {config.scale} scale"
-    sentences.append(
-        f"On {setting} with {100 * config.data.label_fraction:g} % labels, {reference.label} "
-        + _reaches(reference, main)
-    )
-    sentences += _verdicts(comparisons, reference, name)
-    sentences += _order(analysis, main)
-    differences = [c.difference for c in comparisons if c.difference]
-    sd, n = pooled_deviation(differences), len(analysis.seeds)
-    if sd is not None and (found := minimum_detectable_difference(sd, n)) is not None:
+    reached = "; ".join(_reaches(arm, main) for arm in analysis.counterparts)
+    sentences.append(f"On {setting(analysis)}, {reached}.")
+    comparisons = analysis.of(main)
+    sentences += _verdicts(comparisons)
+    sentences += _unclaimed(comparisons)
+    sentences += _orders(analysis, main)
+    sd = pooled_deviation([c.difference for c in comparisons if c.difference])
+    n, measure = len(analysis.seeds), METRICS[main]
+    if sd and (found := minimum_detectable_difference(sd, n)) is not None:
+        amount = f"{show_number(found, measure.digits + 1)} {measure.difference_unit}".rstrip()
         sentences.append(
-            f"With {n} seeds a true difference of {show_number(found, 2)} points would be "
-            f"found in {100 * POWER:.0f} % of experiments; smaller ones mostly stay undecided."
+            f"With {n} seeds a true difference of {amount} would be found in "
+            f"{100 * POWER:.0f} % of experiments; smaller ones mostly stay undecided."
         )
     return " ".join(sentences)
 
 
-def caption(analysis: Analysis) -> str:
-    """What the results table shows and how it was measured."""
-    cell = analysis.reference.cells[0]
-    config, records = cell.config, analysis.records
-    stages = sorted({record.final_stage.replace("_", " ") for record in records})
-    which = " or ".join(stages) or str(config.pipeline.final)
-    data = f"`{data_name(analysis)}`" + (f" (sha256 `{records[0].sha256[:12]}`)" if records else "")
-    single = max(len(arm.records) for arm in analysis.arms) == 1
-    spread = (
-        "A single seed: no ± and no interval"
-        if single
-        else "Mean ± standard deviation over seeds (ddof 1)"
-    )
-    return " ".join(
-        [
-            f"{spread}; n is the number of seeds (planned: {_list(analysis.seeds)}).",
-            "A seed sets initial weights, data order and sampling; the split, the validation",
-            "images and the foundation model's weights stay, so that the spread knows nothing of",
-            "theirs.",
-            "AP is COCO mask AP as pycocotools defines it, computed by faster-coco-eval,",
-            f"in %, higher is better, of the last checkpoint of the stage *{which}*",
-            "(never the best on the reported set).",
-            f"Evaluated on all validation images of {data}, short side",
-            f"{config.evaluation.short_side} pixels at the model's input, masks scored at the",
-            f"images' own size, at most {config.evaluation.max_dets} detections an image.",
-            *([] if analysis.at_papers_scale else [_NOT_ITS_LEVELS]),
-            "Bold: above every other variant, paired t-tests,",
-            f"Holm-corrected p < {ALPHA:g}; nothing else is bold.",
-        ]
-    )
-
-
-def footnotes(analysis: Analysis, failures: Mapping[str, str]) -> list[str]:
-    """What a reader must know before trusting a row."""
-    notes = []
-    for arm in analysis.arms:
-        done, planned = len(arm.records), len(arm.cells)
-        absent = [cell for cell in arm.cells if cell.seed not in arm.records]
-        if absent:
-            failed = sum(cell.fingerprint in failures for cell in absent)
-            reason = f" ({failed} failed)" if failed else ""
-            notes.append(f"{arm.label}: {done} of {planned} seeds finished{reason}.")
-        if done == 1:
-            notes.append(f"{arm.label}: single seed, so no ±, no interval and no test.")
-    for key, values in environment(analysis).items():
-        if len(values) > 1:
-            shown = ", ".join(f"{value} ({count} cells)" for value, count in values.items())
-            notes.append(f"Mixed {key}: {shown}. Differences may owe something to it.")
-    flat = [c for c in analysis.comparisons if c.difference and c.difference.sd == 0]
-    notes += [
-        f"{METRICS[c.metric]}, {c.arm.label} {MINUS} {analysis.reference.label}: "
-        "every pair differs by the same amount, so that Student's t is undefined."
-        for c in flat
-    ]
-    return notes
-
-
-def data_name(analysis: Analysis) -> str:
-    """The data set's name; of one given as a file, its folder's."""
-    name = analysis.reference.cells[0].config.data.name
-    path = Path(name)
-    return path.parent.name or name if path.suffix == ".json" else name
-
-
-def environment(analysis: Analysis) -> dict[str, dict[str, int]]:
-    """Versions and machine: key, then each value with the number of cells that have it."""
-    found: dict[str, dict[str, int]] = {}
-    for record in analysis.records:
-        for key, value in sorted(record.environment.items()):
-            text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
-            by_value = found.setdefault(key, {})
-            by_value[text] = by_value.get(text, 0) + 1
-    return found
-
-
-def _headline(comparisons: Sequence[Comparison], reference: Arm) -> str:
-    by_verdict = {v: [c for c in comparisons if c.verdict == v] for v in _ORDER}
-    claims = len(comparisons) - len(by_verdict["not comparable"])
-    if not claims:
-        return "The paper makes no claim that these cells could be held against."
-    counts = [f"{len(by_verdict[v])} {v}" for v in _ORDER[:3] if by_verdict[v]]
-    if len(by_verdict["agrees"]) == claims:
-        return f"Agrees with the paper on every variant against {reference.label}."
+def headline(analysis: Analysis) -> str:
+    """The answer in a sentence, by the main metric."""
+    comparisons = analysis.of(analysis.metrics[0])
+    ruled = [c for c in comparisons if c.verdict in _RULED]
+    others = list_words([arm.title for arm in analysis.counterparts], "or")
+    one = len(analysis.counterparts) == 1
+    if not ruled and any(c.obstacle for c in comparisons):
+        return "Not comparable: none of the paper's claims can be held against these cells."
     if all(c.difference is None or c.difference.n == 1 for c in comparisons):
         return "Undecided: a single seed allows no test."
-    if len(by_verdict["undecided"]) == claims:
+    if not ruled:
+        return _own_finding(comparisons, others)
+    counts = [
+        f"{n} {_plural(word) if n > 1 else word}"
+        for word in _RULED
+        if (n := sum(c.verdict == word for c in ruled))
+    ]
+    against = f" against {others}" if one else ""
+    if len(ruled) == 1 < len(comparisons):
+        return f"The paper's one claim{against}: {ruled[0].verdict}."
+    if all(c.verdict == "agrees" for c in ruled):
+        if len(ruled) == len(comparisons) and one:
+            return f"Agrees with the paper on every variant against {others}."
+        return f"Agrees with the paper in all {len(ruled)} of its claims{against}."
+    if all(c.verdict == "undecided" for c in ruled):
+        rivals = f"that the paper ranks against {others}" if one else "that the paper ranks"
         return (
-            f"Undecided: no variant that the paper ranks against {reference.label} "
-            "is separated from it here."
+            f"Undecided: no variant {rivals} is separated from "
+            f"{'it' if one else 'its counterpart'} here."
         )
-    return f"Of the paper's {claims} claims against {reference.label}: {', '.join(counts)}."
+    return f"Of the paper's {len(ruled)} claims{against}: {', '.join(counts)}."
+
+
+def setting(analysis: Analysis) -> str:
+    """``toycity at tiny scale with 10 % labels``."""
+    configs = [arm.cells[0].config for arm in analysis.arms]
+    shares = sorted({config.data.label_fraction for config in configs})
+    labels = list_words([f"{100 * share:g}" for share in shares])
+    cell = analysis.reference.cells[0]
+    return f"{data_name(cell)} at {cell.config.scale} scale with {labels} % labels"
+
+
+def _plural(ruling: str) -> str:
+    """``2 agree``, but ``2 undecided``."""
+    return ruling.removesuffix("s")
+
+
+def _own_finding(comparisons: Sequence[Comparison], others: str) -> str:
+    """Where the paper claims nothing: what is separated, and on which side."""
+    found = [f"{c.arm.title} lies {_side(c)} {c.other.title}" for c in comparisons if _separated(c)]
+    if not found:
+        return f"Undecided: nothing is separated from {others}."
+    rest = "" if len(found) == len(comparisons) else "; nothing else is separated"
+    return f"{list_words(found)}{rest}."
+
+
+def _separated(comparison: Comparison) -> bool:
+    return comparison.adjusted is not None and comparison.adjusted < ALPHA
+
+
+def _side(comparison: Comparison) -> str:
+    difference = comparison.difference
+    return "above" if difference is not None and difference.mean > 0 else "below"
 
 
 def _reaches(arm: Arm, metric: str) -> str:
-    summary = arm.summary(metric)
+    summary, measure = arm.summary(metric), METRICS[metric]
     if summary is None:
-        return "has no result yet."
+        return f"{arm.title} has no result yet"
     seeds = "1 seed" if summary.n == 1 else f"{summary.n} seeds"
-    return f"reaches {show_level(summary)} {METRICS[metric]} over {seeds}."
+    level = show_level(summary, measure)
+    if measure.unit == "%":
+        return f"{arm.title} reaches {level} {measure.name} over {seeds}"
+    unit = f" {measure.unit}" if measure.unit else ""
+    return f"{arm.title} has a {measure.name} of {level}{unit} over {seeds}"
 
 
-def _verdicts(comparisons: Sequence[Comparison], reference: Arm, name: str) -> list[str]:
+def _shown(comparison: Comparison) -> str:
+    if comparison.difference is None:
+        return "missing"
+    return show_difference(comparison.difference, METRICS[comparison.metric])
+
+
+def _verdicts(comparisons: Sequence[Comparison]) -> list[str]:
     sentences = []
-    for ruling in _ORDER[:3]:
-        parts = []
-        for c in comparisons:
-            if c.verdict == ruling:
-                where = "below" if (c.claimed or 0) < 0 else "above"
-                shown = show_difference(c.difference) if c.difference else "missing"
-                parts.append(f"{c.arm.label} {where} {reference.label} ({shown})")
+    for ruling in _RULED:
+        parts = [
+            f"{c.arm.title} {c.direction} {c.other.title} ({_shown(c)})"
+            for c in comparisons
+            if c.verdict == ruling
+        ]
         if parts:
-            sentences.append(f"The paper's {name} puts {_list(parts)}: *{ruling}*.")
+            name = METRICS[comparisons[0].metric].name
+            sentences.append(f"The paper's {name} puts {list_words(parts)}: *{ruling}*.")
     return sentences
 
 
-def _order(analysis: Analysis, metric: str) -> list[str]:
-    means = {arm.name: s.mean for arm in analysis.arms if (s := arm.summary(metric))}
-    labels = {arm.name: arm.label for arm in analysis.arms}
-    if len(means) < 2:
-        return []
-    ours = sorted(means, key=lambda name: -means[name])
-    uneven = len({len(arm.values(metric)) for arm in analysis.arms if arm.name in means}) > 1
+def _unclaimed(comparisons: Sequence[Comparison]) -> list[str]:
+    """What the paper does not rank, or what here is another thing than the paper's."""
+    sentences = []
+    for separated in (True, False):
+        parts = [
+            f"{c.arm.title} against {c.other.title} ({_shown(c)})"
+            for c in comparisons
+            if c.verdict == "not comparable" and c.difference and _separated(c) == separated
+        ]
+        if parts:
+            ruling = "separated" if separated else "not separated"
+            sentences.append(f"Without a claim to hold it against, {list_words(parts)}: {ruling}.")
+    return sentences
+
+
+def _orders(analysis: Analysis, metric: str) -> list[str]:
+    """By mean: of the expected variants against the paper's order, or of each group."""
+    expected = [
+        arm
+        for name in analysis.ablation.expected_order or ()
+        for arm in analysis.arms
+        if arm.name == name and arm.summary(metric)
+    ]
+    if len(expected) > 1:
+        printed = [arm.title for arm in expected]
+        sentence, ours = _order("", expected, metric)
+        if any(arm.stand_in for arm in expected):
+            return [f"{sentence}."]
+        same = ours == printed
+        theirs = ", as in the paper" if same else f"; the paper's is {' > '.join(printed)}"
+        return [f"{sentence}{theirs}."]
+    groups = [
+        (group, [arm for arm in rows if arm.summary(metric)]) for group, rows in analysis.groups
+    ]
+    return [
+        _order(f" in the group {group}" if group else "", rows, metric)[0] + "."
+        for group, rows in groups
+        if len(rows) > 1
+    ]
+
+
+def _order(where: str, arms: Sequence[Arm], metric: str) -> tuple[str, list[str]]:
+    # Declared order among equals: a rerun must not swap them.
+    lower = METRICS[metric].better == "lower"
+    mean = {arm.name: s.mean for arm in arms if (s := arm.summary(metric))}
+    ordered = sorted(arms, key=lambda arm: mean[arm.name] * (1 if lower else -1))
+    titles = [arm.title for arm in ordered]
+    uneven = len({len(arm.values(metric)) for arm in arms}) > 1
     by = "By mean alone, over unequal numbers of seeds," if uneven else "By mean alone"
-    sentence = f"{by} the order is {' > '.join(labels[name] for name in ours)}"
-    expected = [name for name in analysis.ablation.expected_order or () if name in means]
-    if len(expected) == len(ours):
-        printed = " > ".join(labels[name] for name in expected)
-        same = ours == expected
-        sentence += ", as in the paper" if same else f"; the paper's is {printed}"
-    return [sentence + "."]
-
-
-def _list(parts: Sequence[object]) -> str:
-    *first, last = map(str, parts)
-    return f"{', '.join(first)} and {last}" if first else last
+    better = " (lower is better)" if lower else ""
+    return f"{by} the order{where} is {' > '.join(titles)}{better}", titles

@@ -62,6 +62,11 @@ class Record(_Part):
         return FINAL_STAGE[self.config["pipeline"]["final"]]
 
     @property
+    def trained(self) -> StageRecord | None:
+        """That stage itself, if the cell has it."""
+        return next((stage for stage in self.stages if stage.name == self.final_stage), None)
+
+    @property
     def per_class(self) -> dict[str, float | None]:
         """AP of each class after the final stage; ``None`` for a class without ground truth."""
         values = self.evaluations.get(self.final_stage, {}).get("per_class", {})

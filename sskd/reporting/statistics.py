@@ -176,8 +176,8 @@ def separated_from_all(best: Sequence[float], rivals: Sequence[Sequence[float]])
     return all(d.mean > 0 for d in differences) and max(holm(p_values)) < ALPHA
 
 
-def pooled_deviation(differences: Sequence[Difference]) -> float | None:
-    r"""One standard deviation of paired differences from several comparisons.
+def pooled_deviation(differences: Sequence[Summary]) -> float | None:
+    r"""One standard deviation from several, of levels or of paired differences.
 
     ``s_p^2 = sum_i nu_i s_i^2 / sum_i nu_i``. ``None`` where nothing has a spread.
     """

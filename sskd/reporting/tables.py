@@ -1,156 +1,101 @@
-"""Rows of text from an analysis, and rows as a markdown table."""
+"""Rows of text from an analysis."""
 
 from sskd.config import flatten
-from sskd.reporting.analysis import METRICS, Analysis, Arm, Comparison
+from sskd.reporting.analysis import Analysis, Arm, Comparison
 from sskd.reporting.cost import Cost
+from sskd.reporting.metrics import METRICS
+from sskd.reporting.numbers import (
+    MINUS,
+    NONE,
+    show_difference,
+    show_duration,
+    show_interval,
+    show_level,
+    show_mean,
+    show_number,
+    show_p,
+)
 from sskd.reporting.statistics import (
-    Difference,
-    Summary,
     minimum_detectable_difference,
     needed_seeds,
     pooled_deviation,
 )
+from sskd.studies.cells import changes_at
 
 __all__ = [
-    "MINUS",
     "Rows",
     "class_rows",
     "comparison_rows",
     "cost_rows",
-    "markdown",
     "power_rows",
     "result_rows",
     "seed_rows",
-    "show_difference",
-    "show_duration",
-    "show_level",
-    "show_p",
     "summary_rows",
     "variant_cost_rows",
     "variant_rows",
 ]
 
 Rows = list[list[str]]
-"""A header, then rows of the same length."""
-
-MINUS = "\N{MINUS SIGN}"
-NONE = "\N{EN DASH}"
-"""Stands where there is no number."""
-
-
-def show_number(value: float, digits: int = 1, *, sign: bool = False) -> str:
-    """A number with a real minus sign; never "-0.0"."""
-    rounded = round(value, digits) + 0.0
-    text = f"{rounded:{'+' if sign and rounded else ''}.{digits}f}"
-    return text.replace("-", MINUS)
-
-
-def show_level(summary: Summary | None) -> str:
-    """``mean ± s.d.``; one seed has no ±."""
-    if summary is None:
-        return "missing"
-    if summary.sd is None:
-        return show_number(summary.mean)
-    return f"{show_number(summary.mean)} ± {show_number(summary.sd)}"
-
-
-def show_interval(part: Summary) -> str:
-    """``[low, high]``, or a dash where there is none."""
-    if part.low is None or part.high is None:
-        return NONE
-    return f"[{show_number(part.low, 2, sign=True)}, {show_number(part.high, 2, sign=True)}]"
-
-
-def show_difference(difference: Difference) -> str:
-    """``mean [low, high]``."""
-    mean = show_number(difference.mean, 2, sign=True)
-    return mean if difference.low is None else f"{mean} {show_interval(difference)}"
-
-
-def show_p(p: float | None) -> str:
-    """Three decimals, or a dash where there is no test."""
-    if p is None:
-        return NONE
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
-
-
-def show_duration(seconds: float) -> str:
-    """In the largest unit that leaves a readable number."""
-    if seconds < 120:
-        return f"{seconds:.1f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
-def markdown(rows: Rows, *, text: bool = False) -> str:
-    """A pipe table, the columns after the first to the right, or to the left if they are text."""
-    width = len(rows[0])
-    assert all(len(row) == width for row in rows)
-    cells = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows]
-    lines = [" | ".join(row) for row in cells]
-    lines.insert(1, " | ".join([":---", *[":---" if text else "---:"] * (width - 1)]))
-    return "\n".join(f"| {line} |" for line in lines)
+"""A header, then rows of the same length; a row of one cell is a heading of those below it."""
 
 
 def result_rows(analysis: Analysis) -> Rows:
     """Levels by variant: ours, the paper's, and the distance between them."""
+    printed = _printed(analysis)
     header = ["Variant", "n"]
     for metric in analysis.metrics:
-        name = METRICS[metric]
-        header += [f"{name} (%) ↑", f"paper {name}", f"ours {MINUS} paper {name}"]
+        measure = METRICS[metric]
+        header.append(measure.head)
+        if metric in printed:
+            header += [f"paper {measure.name}", f"ours {MINUS} paper"]
     rows = [header]
-    for arm in analysis.arms:
-        row = [arm.label, _count(arm)]
-        for metric in analysis.metrics:
-            summary, paper = arm.summary(metric), arm.paper.get(metric)
-            level = show_level(summary) if summary or not arm.records else NONE
-            bold = analysis.bold[metric] == arm.name
-            both = summary is not None and paper is not None
-            row += [
-                f"**{level}**" if bold else level,
-                NONE if paper is None else show_number(paper),
-                show_number(summary.mean - paper, sign=True) if both else NONE,  # type: ignore[union-attr,operator]
-            ]
-        rows.append(row)
+    for group, arms in analysis.groups:
+        rows += [[group]] if group else []
+        rows += [_result_row(analysis, arm, printed) for arm in arms]
     return rows
 
 
 def comparison_rows(analysis: Analysis) -> Rows:
-    """Paired differences to the reference, and what they say of the paper's claim."""
-    header = ["Comparison", "pairs", "difference", "95 % interval", "p", "p (Holm)"]
-    rows = [[*header, "paper's difference", "paper's claim"]]
+    """Paired differences to the counterparts, and what they say of the paper's claims."""
+    header = ["Variant \N{MINUS SIGN} counterpart", "pairs", "difference", "95 % interval", "p"]
+    rows = [[*header, "p (Holm)", "paper's difference", "paper's claim"]]
     for metric in analysis.metrics:
-        for c in analysis.of(metric):
-            name = f"{METRICS[metric]}: {c.arm.label} {MINUS} {analysis.reference.label}"
-            claimed = NONE if c.claimed is None else show_number(c.claimed, sign=True)
+        measure = METRICS[metric]
+        unit = f", in {measure.difference_unit}" if measure.difference_unit else ""
+        comparisons = analysis.of(metric)
+        rows += [[f"{measure.name}{unit}"]] if comparisons else []
+        for c in comparisons:
+            name = f"{c.arm.title} {MINUS} {c.other.title}"
+            end = [_claimed(c), c.verdict]
             if c.difference is None:
-                rows.append([name, "0", "missing", NONE, NONE, NONE, claimed, c.verdict])
+                rows.append([name, "0", _nothing(c), NONE, NONE, NONE, *end])
                 continue
-            d = c.difference
-            mean = show_number(d.mean, 2, sign=True)
-            p_values = [show_p(d.p), show_p(c.adjusted)]
-            rows.append([name, str(d.n), mean, show_interval(d), *p_values, claimed, c.verdict])
+            shown = [show_mean(c.difference, measure), show_interval(c.difference, measure)]
+            p_values = [show_p(c.difference.p), show_p(c.adjusted)]
+            rows.append([name, str(c.difference.n), *shown, *p_values, *end])
     return rows
 
 
 def power_rows(analysis: Analysis) -> Rows:
-    """What the planned seeds can find, by metric and in points."""
+    """What the planned seeds can find, by metric."""
     header = ["Metric", "noise floor", "s.d. of paired differences", "n"]
     rows = [[*header, "detectable at n", "smallest claim of the paper", "seeds it needs"]]
     for metric in analysis.metrics:
-        noise = analysis.reference.summary(metric)
-        differences = [c.difference for c in analysis.of(metric) if c.difference is not None]
-        sd, n = pooled_deviation(differences), len(analysis.seeds)
+        measure, n = METRICS[metric], len(analysis.seeds)
+        noise = pooled_deviation([s for a in analysis.counterparts if (s := a.summary(metric))])
+        sd = pooled_deviation([c.difference for c in analysis.of(metric) if c.difference])
         found = None if sd is None else minimum_detectable_difference(sd, n)
-        claims = [abs(c.claimed) for c in analysis.of(metric) if c.claimed]
+        claims = [abs(c.claimed) for c in analysis.of(metric) if c.claimed and not c.obstacle]
         seeds = needed_seeds(min(claims), sd) if claims and sd is not None else None
+        unit = f" ({measure.difference_unit})" if measure.difference_unit else ""
+        digits = measure.digits + 1
         rows.append(
             [
-                METRICS[metric],
-                NONE if noise is None or noise.sd is None else show_number(noise.sd, 2),
-                NONE if sd is None else show_number(sd, 2),
+                measure.name + unit,
+                *(NONE if part is None else show_number(part, digits) for part in (noise, sd)),
                 str(n),
-                NONE if found is None else show_number(found, 2),
-                show_number(min(claims)) if claims else NONE,
+                NONE if found is None else show_number(found, digits),
+                show_number(min(claims), measure.digits) if claims else NONE,
                 NONE if sd is None or not claims else str(seeds or "> 1000"),
             ]
         )
@@ -158,13 +103,20 @@ def power_rows(analysis: Analysis) -> Rows:
 
 
 def variant_rows(analysis: Analysis) -> Rows:
-    """What each variant changes of the base."""
-    rows = [["Variant", "changes"]]
-    for arm in analysis.arms:
-        changes = flatten(analysis.ablation.variants[arm.name].changes)
-        shown = ", ".join(f"`{key}={value}`" for key, value in changes.items())
-        mark = " (reference)" if arm is analysis.reference else ""
-        rows.append([arm.label + mark, shown or "none: the base itself"])
+    """What each variant changes of the base, and what it is compared with."""
+    titles = {arm.name: arm.title for arm in analysis.rows}
+    scale = analysis.reference.cells[0].config.scale
+    rows = [["Variant", "changes", "compared with"]]
+    for group, arms in analysis.groups:
+        rows += [[group]] if group and any(arm.cells for arm in arms) else []
+        for arm in (arm for arm in arms if arm.cells):
+            variant = analysis.ablation.variants[arm.name]
+            shown = [f"`{k}={v}`" for k, v in flatten(changes_at(variant, scale)).items()]
+            if variant.base not in (None, analysis.ablation.base):
+                shown.insert(0, f"base `{variant.base}`")
+            other = analysis.ablation.against(arm.name)
+            against = titles[other] if other else NONE
+            rows.append([arm.label, ", ".join(shown) or "none: the base itself", against])
     return rows
 
 
@@ -197,15 +149,19 @@ def variant_cost_rows(cost: Cost) -> Rows:
 
 def seed_rows(analysis: Analysis) -> Rows:
     """Every cell with all its metrics."""
-    rows = [["Variant", "seed", *(f"{name} (%)" for name in METRICS.values()), "cell"]]
+    shown = [m for m, how in METRICS.items() if not how.from_training or m in analysis.metrics]
+    heads = [f"{how.name} ({how.unit})" if (how := METRICS[m]).unit else how.name for m in shown]
+    rows = [["Variant", "seed", *heads, "cell"]]
     for arm in analysis.arms:
         for cell in arm.cells:
-            record = arm.records.get(cell.seed)
-            values = [record.final.get(metric) if record else None for metric in METRICS]
-            shown = [NONE if value is None else show_number(100 * value, 2) for value in values]
-            if record is None:
-                shown[0] = "missing"
-            rows.append([arm.label, str(cell.seed), *shown, f"`{cell.fingerprint[:16]}`"])
+            values = [(metric, arm.values(metric).get(cell.seed)) for metric in shown]
+            texts = [
+                NONE if value is None else show_number(value, METRICS[metric].digits + 1)
+                for metric, value in values
+            ]
+            if cell.seed not in arm.records:
+                texts[0] = "missing"
+            rows.append([arm.title, str(cell.seed), *texts, f"`{cell.fingerprint[:16]}`"])
     return rows
 
 
@@ -217,7 +173,7 @@ def class_rows(analysis: Analysis) -> Rows:
         return []
     rows = [["AP (%)", *names]]
     for arm, parts in by_arm:
-        row = [arm.label]
+        row = [arm.title]
         for name in names:
             values = [value for part in parts if (value := part.get(name)) is not None]
             row.append(show_number(100 * sum(values) / len(values)) if values else NONE)
@@ -226,28 +182,68 @@ def class_rows(analysis: Analysis) -> Rows:
 
 
 def summary_rows(analysis: Analysis) -> Rows:
-    """The results in a width that fits a terminal: a header, then one row a variant."""
+    """The results in a width that fits a terminal: a header, then one row a variant with cells."""
     main = analysis.metrics[0]
-    reference = analysis.reference
-    shown = [f"{METRICS[metric]} (%)" for metric in analysis.metrics]
+    measure = METRICS[main]
+    heads = [METRICS[metric].head for metric in analysis.metrics]
     by_name = {c.arm.name: c for c in analysis.of(main)}
-    to_reference = f"Δ {METRICS[main]} to {reference.label}"
-    rows = [["variant", "n", *shown, to_reference, "p (Holm)", "paper", "paper's claim"]]
+    rows = [["variant", "n", *heads, f"Δ {measure.name}", "p (Holm)", "paper", "paper's claim"]]
     for arm in analysis.arms:
-        levels = [show_level(arm.summary(metric)) for metric in analysis.metrics]
-        paper = show_number(arm.paper[main]) if main in arm.paper else NONE
-        rows.append([arm.label, _count(arm), *levels, *_against(by_name.get(arm.name), paper)])
+        levels = [_level(arm, metric) for metric in analysis.metrics]
+        paper = show_number(arm.paper[main], measure.digits) if main in arm.paper else NONE
+        found = by_name.get(arm.name)
+        against = ["reference", NONE, paper, NONE]
+        if found is not None:
+            d = found.difference
+            shown = NONE if d is None else show_difference(d, measure)
+            against = [shown, show_p(found.adjusted), paper, found.verdict]
+        rows.append([arm.title, _count(arm), *levels, *against])
     return rows
 
 
-def _against(comparison: Comparison | None, paper: str) -> list[str]:
-    if comparison is None:
-        return ["reference", NONE, paper, NONE]
-    difference = comparison.difference
-    shown = NONE if difference is None else show_difference(difference)
-    return [shown, show_p(comparison.adjusted), paper, comparison.verdict]
+def _result_row(analysis: Analysis, arm: Arm, printed: set[str]) -> list[str]:
+    row = [arm.label, _count(arm)]
+    for metric in analysis.metrics:
+        measure, summary, paper = METRICS[metric], arm.summary(metric), arm.paper.get(metric)
+        level = _level(arm, metric)
+        row.append(f"**{level}**" if arm.name in analysis.bold[metric] else level)
+        if metric in printed:
+            both = summary is not None and paper is not None
+            row += [
+                NONE if paper is None else show_number(paper, measure.digits),
+                show_number(summary.mean - paper, measure.digits, sign=True) if both else NONE,  # type: ignore[union-attr,operator]
+            ]
+    return row
+
+
+def _level(arm: Arm, metric: str) -> str:
+    summary = arm.summary(metric)
+    # A finished cell may lack a metric: what trained nothing has no training loss.
+    if summary is None and (arm.records or not arm.cells):
+        return NONE
+    return show_level(summary, METRICS[metric])
+
+
+def _printed(analysis: Analysis) -> set[str]:
+    """Metrics of which the paper has a number or more."""
+    return {m for m in analysis.metrics if any(m in arm.paper for arm in analysis.rows)}
+
+
+def _claimed(comparison: Comparison) -> str:
+    if comparison.claimed is not None:
+        return show_number(comparison.claimed, METRICS[comparison.metric].digits, sign=True)
+    return comparison.direction or NONE
+
+
+def _nothing(comparison: Comparison) -> str:
+    """What stands for a difference that is not there: a cell is wanted, or no metric is defined."""
+    arms = (comparison.arm, comparison.other)
+    wanted = any(not arm.values(comparison.metric) and not arm.records for arm in arms)
+    return "missing" if wanted and not comparison.other.absent else NONE
 
 
 def _count(arm: Arm) -> str:
+    if arm.absent:
+        return arm.absent.partition(":")[0]
     done, planned = len(arm.records), len(arm.cells)
     return str(done) if done == planned else f"{done} of {planned}"

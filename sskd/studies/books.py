@@ -15,7 +15,8 @@ from sskd.studies.declaration import Ablation
 from sskd.studies.interrupts import Interrupts
 from sskd.studies.ledger import Claim, Ledger
 from sskd.studies.lock import study_folder
-from sskd.studies.tracking import CellRun, Tracker, in_order
+from sskd.studies.shown import in_order
+from sskd.studies.tracking import CellRun, Tracker
 from sskd.studies.workers import describe
 
 __all__ = ["Books", "CellEvent", "Mirror", "StudyOutcome"]
@@ -26,16 +27,20 @@ MIRROR_SECONDS = 15.0
 MIRROR_SHARE = 0.01
 """Of a run's time that looking at its metrics may take."""
 
+CellState = Literal["reused", "started", "done", "failed"]
+
 
 @dataclass(frozen=True)
 class CellEvent:
     """Something became of a cell."""
 
-    state: Literal["reused", "started", "done", "failed"]
+    state: CellState
     """``reused``: it was finished before its turn came."""
+    study: str
+    """The ablation's name: a cell of several is told of by each."""
     cell: PlannedCell
     settled: int
-    """Cells of the launch that are done or failed by now."""
+    """Cells of the study that are done or failed by now."""
     total: int
     result: Mapping[str, Any] | None = None
     """The content of ``result.json``, once it is there."""
@@ -73,6 +78,7 @@ class Books:
         on_cell: Callable[[CellEvent], None],
     ) -> None:
         self._ablation, self._experiment, self._plan = ablation, experiment, plan
+        self.name = ablation.name
         self._cells, self._home = cells, home
         self._ledger, self._on_cell = ledger, on_cell
         self._settled: set[str] = set()
@@ -107,19 +113,24 @@ class Books:
             if cell.fingerprint not in self._settled:
                 self._enter_finished(cell)
 
-    def begin(self, launcher: str) -> tuple[Claim, CellRun | None] | None:
-        """Claim the next cell and open its run; ``None`` when the queue is empty."""
-        claim = self._ledger.claim()
+    def waiting(self) -> list[PlannedCell]:
+        """The cells of this study that are to be run."""
+        return self._ledger.waiting()
+
+    def begin(self, cell: PlannedCell, launcher: str) -> tuple[Claim, CellRun | None] | None:
+        """Claim a waiting cell and open its run; ``None`` if it was finished elsewhere."""
+        claim = self._ledger.claim(cell)
         if claim is None:
+            self._enter_finished(cell)
             return None
-        self._note(f"{claim.cell.name}: attempt {claim.attempt}")
+        self._note(f"{cell.name}: attempt {claim.attempt}")
         tags = {
             "sskd.attempt": str(claim.attempt),
             "sskd.optuna_trial": str(claim.trial),
             "sskd.launcher": launcher,
         }
-        run = self._open(claim.cell, tags)
-        self._on_cell(CellEvent("started", claim.cell, len(self._settled), len(self._cells)))
+        run = self._open(cell, tags)
+        self._tell("started", cell)
         return claim, run
 
     def end(
@@ -191,13 +202,31 @@ class Books:
         error: str | None = None,
     ) -> None:
         self._settled.add(cell.fingerprint)
-        event = CellEvent(state, cell, len(self._settled), len(self._cells), result, error)
+        event = self._tell(state, cell, result, error)
         if state == "failed":
             self.outcome.failed.append(event)
         else:
             self.outcome.done += 1
             self.outcome.reused += state == "reused"
+
+    def _tell(
+        self,
+        state: CellState,
+        cell: PlannedCell,
+        result: Mapping[str, Any] | None = None,
+        error: str | None = None,
+    ) -> CellEvent:
+        event = CellEvent(
+            state,
+            self._ablation.name,
+            cell,
+            len(self._settled),
+            len(self._cells),
+            result,
+            error,
+        )
         self._on_cell(event)
+        return event
 
     def _result(self, cell: PlannedCell) -> dict[str, Any] | None:
         return CellFiles(self._home, cell.fingerprint).result()

@@ -11,6 +11,7 @@ from sskd.studies.declaration import PRESETS, Ablation, Variant
 
 __all__ = [
     "PlannedCell",
+    "Varied",
     "cells",
     "changes_at",
     "experiment_name",
@@ -18,6 +19,10 @@ __all__ = [
     "label_at",
     "not_applicable",
 ]
+
+
+class Varied(ValueError):  # noqa: N818 - a state, not a defect
+    """A change touches what the ablation varies itself."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +75,8 @@ def cells(
         seeds: Of the cells.
 
     Raises:
-        ValueError: If a variant or a change does not fit the configuration, a change touches what
-            the ablation varies, or two variants are the same; one line.
+        ValueError: If a variant or a change does not fit the configuration, or two variants are
+            the same; ``Varied`` if a change touches what the ablation varies; one line.
     """
     scale = str(base["scale"])
     # The base first and alone, so that a user's mistake is not blamed on a variant.
@@ -86,7 +91,7 @@ def cells(
         for name, variant in ablation.run.items():
             for varied in changes_at(variant, scale):
                 if f"{key}.".startswith(f"{varied}.") or f"{varied}.".startswith(f"{key}."):
-                    raise ValueError(
+                    raise Varied(
                         f"{key}: {ablation.name} varies {varied} itself (variant {name!r})"
                     )
     configs = {

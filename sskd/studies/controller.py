@@ -1,12 +1,15 @@
-"""One launch of an ablation: what is missing is run, and ledger and view follow the files.
+"""One launch of ablations: what is missing is run, and ledgers and view follow the files.
 
-The controller holds the experiment's lock, is the only writer of its ledger, and brings the cells'
-files to MLflow; a cell knows neither. Whatever ends the launch, Ctrl-C or a failing cell, the books
-are closed first; after ``kill -9`` the next launch closes them.
+The controller holds the experiments' locks, is the only writer of their ledgers, and brings the
+cells' files to MLflow; a cell knows neither. A cell that several ablations need runs once, and
+stands in the books of each. Whatever ends the launch, Ctrl-C or a failing cell, the books are
+closed first; after ``kill -9`` the next launch closes them.
 """
 
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -18,13 +21,14 @@ from sskd.studies.declaration import Ablation
 from sskd.studies.interrupts import Interrupts
 from sskd.studies.ledger import Claim, Ledger, plan_id
 from sskd.studies.lock import study_lock
+from sskd.studies.schedule import KnownStage, Schedule
 from sskd.studies.tracking import CellRun
 from sskd.studies.workers import Ended, Pool, describe
 
 if TYPE_CHECKING:
     from sskd.types import Progress
 
-__all__ = ["CellEvent", "PlanCell", "RunCell", "StudyOutcome", "run_ablation"]
+__all__ = ["CellEvent", "PlanCell", "RunCell", "Study", "StudyOutcome", "run_ablations"]
 
 POLL_SECONDS = 1.0
 
@@ -52,6 +56,10 @@ class Identified(Protocol):
     def fingerprint(self) -> str:
         """The cell's identity."""
 
+    @property
+    def stages(self) -> Sequence[KnownStage]:
+        """In the order in which they run."""
+
 
 @runtime_checkable
 class PlanCell(Protocol):
@@ -61,129 +69,201 @@ class PlanCell(Protocol):
         """Meet data and split."""
 
 
-def run_ablation(
-    ablation: Ablation,
+@dataclass(frozen=True)
+class Study:
+    """An ablation and the cells of it that a launch wants done."""
+
+    ablation: Ablation
+    cells: Sequence[PlannedCell]
+    """All of one scale and data set."""
+
+
+def run_ablations(
+    studies: Sequence[Study],
     *,
-    cells: Sequence[PlannedCell],
     home: Path,
     run_cell: RunCell,
     plan_cell: PlanCell,
     workers: int = 1,
     progress: "Progress",
     on_cell: Callable[[CellEvent], None],
-) -> StudyOutcome:
+) -> list[StudyOutcome]:
     """Run the cells that have no result yet, each once; failed ones of earlier launches again.
 
     Args:
-        ablation: The declaration.
-        cells: All of one scale and data set.
+        studies: Of different ablations; they may share cells, and stages of cells.
         home: The folder of databases, cells and store.
         run_cell: With more than one worker it is found again by its name in another process.
-        plan_cell: Identifies the cells that are not yet.
+        plan_cell: Identifies cells.
         workers: Cells at once; 1 runs them in this process.
-        progress: Of stages; with more than one worker ``what`` begins with ``mask/s0: ``.
-        on_cell: Told what becomes of each cell.
+        progress: Of stages; with more than one worker ``what`` begins with ``mask/s0: ``, or, with
+            more than one study, ``negatives mask/s0: ``.
+        on_cell: Told what becomes of each cell, by each study that has it.
 
     Returns:
-        Counts, and the failures.
+        Counts, and the failures, of each study in turn.
 
     Raises:
-        ValueError: For a user's mistake that concerns the whole study; ``StudyLocked`` if another
-            controller is at work on it.
+        ValueError: For a user's mistake that concerns a whole study; ``StudyLocked`` if another
+            controller is at work on one.
         KeyboardInterrupt: After Ctrl-C; ``Terminated`` after SIGTERM. The books are closed by then.
     """
-    if not cells:
-        raise ValueError(f"{ablation.name}: no cell to run; the number of seeds must be positive")
+    for study in studies:
+        if not study.cells:
+            name = study.ablation.name
+            raise ValueError(f"{name}: no cell to run; the number of seeds must be positive")
     if workers < 1:
         raise ValueError(f"workers must be at least 1, got {workers}")
     home = home.resolve()
-    experiment = experiment_name(ablation.name, cells[0].config)
+    stages: dict[str, Sequence[KnownStage]] = {}
 
     def fingerprint(config: Config) -> str:
-        return plan_cell(config, home=home).fingerprint
+        planned = plan_cell(config, home=home)
+        stages[planned.fingerprint] = planned.stages
+        return planned.fingerprint
 
-    cells = identify(cells, fingerprint)
-    plan = plan_id(_with_seed_0(cells, fingerprint))
-    cells = _spread(cells, workers)
-    with (
-        Interrupts() as interrupts,
-        study_lock(home, experiment),
-        Ledger(home, experiment, plan, cells, lambda f: _mask_ap(home, f)) as ledger,
-    ):
-        books = Books(ablation, experiment, plan, cells, home=home, ledger=ledger, on_cell=on_cell)
-        books.take_finished()
+    with ExitStack() as stack:
+        interrupts = stack.enter_context(Interrupts())
+        books = []
+        for study in studies:
+            experiment = experiment_name(study.ablation.name, study.cells[0].config)
+            cells = identify([replace(c, fingerprint="") for c in study.cells], fingerprint)
+            plan = plan_id(_with_seed_0(cells, fingerprint))
+            stack.enter_context(study_lock(home, experiment))
+            ledger = Ledger(home, experiment, plan, cells, lambda f: _mask_ap(home, f))
+            stack.enter_context(ledger)
+            books.append(
+                Books(
+                    study.ablation,
+                    experiment,
+                    plan,
+                    cells,
+                    home=home,
+                    ledger=ledger,
+                    on_cell=on_cell,
+                )
+            )
+        for book in books:
+            book.take_finished()
+        queue = _Queue(books, Schedule(home, stages), interrupts)
         if workers == 1:
-            _run_here(books, run_cell, home, interrupts, progress)
+            _run_here(queue, run_cell, home, interrupts, progress)
         else:
             with Pool(run_cell, home, workers) as pool:
-                _run_in_pool(books, pool, interrupts, progress)
-        books.settle_rest()
-        return books.outcome
+                _run_in_pool(queue, pool, interrupts, progress)
+        for book in books:
+            book.settle_rest()
+        return [book.outcome for book in books]
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A running cell in the books of one study."""
+
+    book: Books
+    claim: Claim
+    run: CellRun | None
+    mirror: Mirror
+
+
+class _Job:
+    """A running cell, in the books of every study that wants it."""
+
+    def __init__(self, name: str, cell: PlannedCell, entries: Sequence[_Entry]) -> None:
+        self.name, self.cell, self._entries = name, cell, entries
+
+    def mirror(self, *_: object) -> None:
+        for entry in self._entries:
+            entry.mirror()
+
+    def end(self, error: str | None = None, trace: str = "") -> None:
+        for entry in self._entries:
+            entry.book.end(entry.claim, entry.run, error, trace)
+
+    def interrupt(self) -> None:
+        for entry in self._entries:
+            entry.book.interrupt(entry.claim, entry.run)
+
+
+class _Queue:
+    """What is left to run, over all books."""
+
+    def __init__(self, books: Sequence[Books], schedule: Schedule, interrupts: Interrupts) -> None:
+        self._books, self._schedule, self._interrupts = books, schedule, interrupts
+
+    def begin(self, active: Sequence[_Job], launcher: str) -> _Job | None:
+        """Claim the next cell, everywhere; ``None`` if all that are left run already."""
+        running = {job.cell.fingerprint for job in active}
+        while True:
+            waiting: dict[str, list[tuple[Books, PlannedCell]]] = {}
+            for book in self._books:
+                for cell in book.waiting():
+                    if cell.fingerprint not in running:
+                        waiting.setdefault(cell.fingerprint, []).append((book, cell))
+            if not waiting:
+                return None
+            firsts = [wanted[0][1] for wanted in waiting.values()]
+            chosen = self._schedule.choose(firsts, running)
+            entries = []
+            for book, cell in waiting[chosen.fingerprint]:
+                begun = book.begin(cell, launcher)
+                if begun is not None:
+                    mirror = Mirror(book, begun[1], self._interrupts)
+                    entries.append(_Entry(book, *begun, mirror))
+            if entries:
+                name = chosen.name
+                if len(self._books) > 1:
+                    name = f"{entries[0].book.name} {entries[0].claim.cell.name}"
+                return _Job(name, chosen, entries)
 
 
 def _run_here(
-    books: Books, run_cell: RunCell, home: Path, interrupts: Interrupts, progress: "Progress"
+    queue: _Queue, run_cell: RunCell, home: Path, interrupts: Interrupts, progress: "Progress"
 ) -> None:
     """One cell after the other, in this process."""
-    while (begun := books.begin("in-process")) is not None:
-        claim, run = begun
-        log = Mirror(books, run, interrupts)
+    while (job := queue.begin([], "in-process")) is not None:
         try:
             with interrupts.allowed():
-                run_cell(claim.cell.config, home=home, log=log, progress=progress)
+                run_cell(job.cell.config, home=home, log=job.mirror, progress=progress)
         except KeyboardInterrupt:
-            books.interrupt(claim, run)
+            job.interrupt()
             raise
         except Exception as error:
-            books.end(claim, run, describe(error), traceback.format_exc())
+            job.end(describe(error), traceback.format_exc())
         else:
-            books.end(claim, run)
+            job.end()
 
 
-def _run_in_pool(books: Books, pool: Pool, interrupts: Interrupts, progress: "Progress") -> None:
+def _run_in_pool(queue: _Queue, pool: Pool, interrupts: Interrupts, progress: "Progress") -> None:
     """Several cells at once, in processes that know nothing of the books."""
-    active: dict[str, tuple[Claim, CellRun | None, Mirror]] = {}
+    active: dict[str, _Job] = {}
+    more = True
     try:
         while True:
-            while pool.free and (begun := books.begin("workers")) is not None:
-                claim, run = begun
-                active[claim.cell.name] = (claim, run, Mirror(books, run, interrupts))
-                pool.submit(claim.cell.name, claim.cell.config)
+            while more and pool.free:
+                job = queue.begin([*active.values()], "workers")
+                if job is None:
+                    more = False
+                    break
+                active[job.name] = job
+                pool.submit(job.name, job.cell.config)
             if not active:
                 return
             with interrupts.allowed():
                 messages = pool.wait(POLL_SECONDS)
             for message in messages:
                 if isinstance(message, Ended):
-                    claim, run, _ = active.pop(message.key)
-                    books.end(claim, run, message.error, message.trace)
+                    active.pop(message.key).end(message.error, message.trace)
                 else:
                     what = f"{message.key}: {message.what}"
                     progress(what, message.done, message.total, **message.facts)
-            for _, _, mirror in active.values():
-                mirror()
+            for job in active.values():
+                job.mirror()
     except BaseException:
         pool.end()  # first: a run is closed when nobody works on its cell any more
-        for claim, run, _ in active.values():
-            books.interrupt(claim, run)
+        for job in active.values():
+            job.interrupt()
         raise
-
-
-def _spread(cells: Sequence[PlannedCell], workers: int) -> list[PlannedCell]:
-    """The same cells, seed after seed, but each seed's first cell ahead of its time.
-
-    Cells of one seed share its teacher: two workers that began with the same seed would both need
-    it, and one would wait. So while the cells of a seed are at work, the next seeds' teachers are.
-    """
-    by_seed: dict[int, list[PlannedCell]] = {}
-    for cell in cells:
-        by_seed.setdefault(cell.seed, []).append(cell)
-    groups, order, begun = list(by_seed.values()), [], 0
-    for place, group in enumerate(groups):
-        ahead = groups[begun : place + workers]
-        order += [first for first, *_ in ahead] + group[1:]
-        begun += len(ahead)
-    return order
 
 
 def _with_seed_0(

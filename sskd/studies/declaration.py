@@ -6,6 +6,7 @@ takes their place.
 
 import json
 import re
+from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,9 +21,11 @@ __all__ = [
     "AtScale",
     "Source",
     "Variant",
+    "explain",
     "find_declarations",
     "load_ablation",
     "load_declaration",
+    "read_fields",
 ]
 
 Metric = Literal[
@@ -158,13 +161,15 @@ class Ablation(_Part):
         return self
 
 
-def find_declarations(cwd: Path) -> dict[str, Path]:
-    """Every ablation by name: ours, and in their place those of ``cwd/experiments``."""
+def find_declarations(
+    cwd: Path, kind: Literal["experiments", "sweeps"] = "experiments"
+) -> dict[str, Path]:
+    """Every declaration of a kind by name: ours, and in their place those of ``cwd/<kind>``."""
     package = Path(str(resources.files("sskd")))
-    shipped = package / "_declarations" / "experiments"
+    shipped = package / "_declarations" / kind
     if not shipped.is_dir():  # not in a wheel: beside the package, in a checkout
-        shipped = package.parent / "experiments"
-    folders = (shipped, cwd / "experiments")
+        shipped = package.parent / kind
+    folders = (shipped, cwd / kind)
     return {path.stem: path for folder in folders for path in sorted(folder.glob("*.yaml"))}
 
 
@@ -186,31 +191,50 @@ def load_declaration(path: Path) -> Ablation:
     Raises:
         ValueError: One line that names the file, the field and the rule.
     """
+    data = read_fields(path, "an ablation", "question, base, variants")
+    try:
+        # JSON mode: strict types, but a list is a tuple and 1 is 1.0.
+        return Ablation.model_validate_json(json.dumps(data, default=str))
+    except ValidationError as error:
+        raise ValueError(f"{path}: {explain(error, _fields)}") from None
+
+
+def read_fields(path: Path, what: str, such_as: str) -> dict[str, Any]:
+    """The fields of a declaration's file, with ``name`` and ``path``; not yet validated.
+
+    Args:
+        path: The file.
+        what: Of what kind it is, for messages.
+        such_as: Fields that it would have, for messages.
+
+    Raises:
+        ValueError: One line that names the file.
+    """
     try:
         data = load_yaml(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from None
     if not isinstance(data, dict):
-        raise ValueError(f"{path}: expected fields such as question, base, variants")
+        raise ValueError(f"{path}: expected fields such as {such_as}")
     for key in ("name", "path"):
         if key in data:
-            raise ValueError(f"{path}: unknown field {key!r}; an ablation is named by its file")
-    data |= {"name": path.stem, "path": str(path)}
-    try:
-        # JSON mode: strict types, but a list is a tuple and 1 is 1.0.
-        return Ablation.model_validate_json(json.dumps(data, default=str))
-    except ValidationError as error:
-        raise ValueError(f"{path}: {_explain(error)}") from None
+            raise ValueError(f"{path}: unknown field {key!r}; {what} is named by its file")
+    return data | {"name": path.stem, "path": str(path)}
 
 
-def _explain(error: ValidationError) -> str:
-    """The first problem as one line."""
+def explain(error: ValidationError, fields: Callable[[list[int | str]], list[str]]) -> str:
+    """The first problem as one line.
+
+    Args:
+        error: Of the validation.
+        fields: Gives, for the place of an unknown field, those that it may have been meant for.
+    """
     problem = error.errors()[0]
     place = [part for part in problem["loc"] if part != "[key]"]
     where = ".".join(map(str, place))
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":
-        return f"unknown field {where!r}{nearest(str(place[-1]), _fields(place))}"
+        return f"unknown field {where!r}{nearest(str(place[-1]), fields(place))}"
     if problem["type"] == "missing":
         return f"missing field {where!r}"
     if not where:

@@ -1,6 +1,6 @@
 """The ledger of a study, in Optuna: which cells are waiting, running, done, failed.
 
-An explicit plan, asked for and told one by one: no sampler ever chooses a cell. The controller that
+An explicit plan, claimed and told one by one: no sampler ever chooses a cell. The controller that
 holds the study's lock is the only writer, so that a trial found running belongs to nobody. What a
 cell's folder says comes first: the ledger is brought in line with it, never the other way round.
 
@@ -90,9 +90,9 @@ class Ledger:
         self._asked: dict[int, optuna.Trial] = {}
         self._storage = open_optuna(home)
         # Choices cannot grow within a study: the plan, hence the study's name, covers them.
-        variants = sorted({cell.variant for cell in cells})
+        self._variants = sorted({cell.variant for cell in cells})
         self._space: dict[str, BaseDistribution] = {
-            "variant": CategoricalDistribution(variants),
+            "variant": CategoricalDistribution(self._variants),
             "seed": IntDistribution(0, MAX_SEED),
         }
         self._study = optuna.create_study(
@@ -121,30 +121,49 @@ class Ledger:
         self._storage.remove_session()
         self._storage.engine.dispose()
 
-    def claim(self) -> Claim | None:
-        """The next cell to run, marked as running; ``None`` when none is waiting.
+    def waiting(self) -> list[PlannedCell]:
+        """The cells that are to be run, first queued first.
 
-        What has been finished elsewhere meanwhile is entered as done, and what this launch does not
-        want leaves the queue.
+        What this launch does not want leaves the queue.
         """
         from optuna.trial import TrialState
 
-        while self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-            trial = self._study.ask(fixed_distributions=self._space)
-            fingerprint = trial.user_attrs.get("fingerprint", "")
-            cell = self._cells.get(fingerprint)
+        found = []
+        for queued in self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+            cell = self._cells.get(queued.user_attrs.get("fingerprint", ""))
             if cell is None:
+                trial = self._take(queued.number)
                 trial.set_user_attr("withdrawn", True)
                 self._study.tell(trial.number, state=TrialState.FAIL)
-                continue
-            value = self._value(fingerprint)
-            if value is not None:
-                self._study.tell(trial.number, value)
-                continue
-            self._asked[trial.number] = trial
-            attempts = [t for t in self._history(fingerprint) if "imported" not in t.user_attrs]
-            return Claim(cell, trial.number, len(attempts))
-        return None
+            else:
+                found.append(cell)
+        return found
+
+    def claim(self, cell: PlannedCell) -> Claim | None:
+        """Mark a waiting cell as running; ``None``, and entered, if it was finished elsewhere."""
+        queued = self._history(cell.fingerprint)[-1]
+        trial = self._take(queued.number)
+        value = self._value(cell.fingerprint)
+        if value is not None:
+            self._study.tell(trial.number, value)
+            return None
+        self._asked[trial.number] = trial
+        attempts = [t for t in self._history(cell.fingerprint) if "imported" not in t.user_attrs]
+        return Claim(cell, trial.number, len(attempts))
+
+    def _take(self, number: int) -> "optuna.Trial":
+        """One of the waiting trials, which ``ask`` would give in its own order."""
+        import optuna
+        from optuna.trial import TrialState
+
+        study = self._storage.get_study_id_from_name(self._study.study_name)
+        known = self._storage.get_trial_id_from_study_id_trial_number(study, number)
+        taken = self._storage.set_trial_state_values(known, TrialState.RUNNING)
+        assert taken, "nobody else takes trials: we hold the study's lock"
+        trial = optuna.Trial(self._study, known)
+        trial.suggest_categorical("variant", self._variants)
+        trial.suggest_int("seed", 0, MAX_SEED)
+        return trial
 
     def complete(self, claim: Claim, value: float) -> None:
         """Enter a cell's final mask AP."""

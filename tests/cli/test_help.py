@@ -33,7 +33,18 @@ def test_python_m_sskd_is_the_same_command(workplace):
 @pytest.mark.parametrize(
     "command",
     [
-        *("list", "ablate", "plan", "status", "report", "train", "evaluate", "ui", "doctor"),
+        *(
+            "list",
+            "ablate",
+            "sweep",
+            "plan",
+            "status",
+            "report",
+            "train",
+            "evaluate",
+            "ui",
+            "doctor",
+        ),
         *("data add", "data make", "data check", "data split", "data show"),
     ],
 )
@@ -44,7 +55,7 @@ def test_each_command_has_help_with_examples_and_takes_a_home(sskd, command):
     assert "--home DIR" in done.stdout
 
 
-@pytest.mark.parametrize("command", ["ablate"])
+@pytest.mark.parametrize("command", ["ablate", "sweep"])
 def test_launching_commands_take_the_shared_options(sskd, command):
     text = sskd(command, "--help").stdout
     for option in ("--scale", "--data", "--seeds", "--label-fraction", "--set", "--workers"):

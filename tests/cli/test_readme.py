@@ -17,6 +17,7 @@ COMMANDS = [line for line in LINES if line.startswith("sskd ")]
 HELP = ["--help"]
 LONG = {
     "ablate": ["--dry-run"],
+    "sweep": ["--dry-run"],
     "train": ["--dry-run"],
     "evaluate": HELP,
     "ui": HELP,
@@ -38,7 +39,10 @@ def test_every_command_of_the_readme_works(sskd, own_data, with_toycity, monkeyp
     for command in COMMANDS:
         _, name, *rest = shlex.split(command)
         options = LONG.get(name, [])
-        if name in ("ablate", "plan", "train", "report") and "--label-fraction" not in rest:
+        if (
+            name in ("ablate", "sweep", "plan", "train", "report")
+            and "--label-fraction" not in rest
+        ):
             options = ["--label-fraction", "0.3", *options]  # this toycity has few images
         done = sskd(name, *(part.replace("0.05", "0.3") for part in rest), *options)
         assert done.exit_code == 0, f"{command}\n{done.output}"
@@ -50,6 +54,7 @@ def test_every_option_of_the_readme_exists(sskd, option):
         "",
         "list ",
         "ablate ",
+        "sweep ",
         "train ",
         "report ",
         "ui ",

@@ -13,6 +13,7 @@ from pycocotools import mask as rle
 
 from sskd.config import digest, load_scale
 from sskd.data.datasets import add_dataset
+from sskd.engine.stages import FINAL_STAGE
 from sskd.studies.cells import PlannedCell, cells, identify
 from sskd.studies.declaration import Ablation, Variant
 
@@ -28,9 +29,9 @@ class Home:
     ablation: Ablation
     cells: list[PlannedCell] = field(default_factory=list)
 
-    def plan(self, seeds: int) -> list[PlannedCell]:
-        base = load_scale("tiny")
-        planned = cells(self.ablation, base, {"data.name": "street"}, range(seeds))
+    def plan(self, seeds: int, *, scale: str = "tiny", data: str = "street") -> list[PlannedCell]:
+        base = load_scale(scale)
+        planned = cells(self.ablation, base, {"data.name": data}, range(seeds))
         self.cells = identify(planned, lambda config: digest(config.identity()))
         return self.cells
 
@@ -64,12 +65,13 @@ class Home:
         history: list[dict[str, float]] | None = None,
         predictions: list[dict[str, Any]] | None = None,
     ) -> None:
-        teacher, transfer = digest(["teacher", cell.seed]), digest(["transfer", cell.fingerprint])
+        final = FINAL_STAGE[cell.config.pipeline.final]
+        teacher, trained = digest(["teacher", cell.seed]), digest([final, cell.fingerprint])
         evaluation = digest(["evaluate", cell.fingerprint])
         stages = [
-            stage("self_training", teacher, seconds=300.0, steps=200, peak=700 * 2**20),
-            stage("transfer", transfer, seconds=60.0, steps=400, peak=500 * 2**20),
-            stage("evaluate_transfer", evaluation, seconds=4.0),
+            stage("supervised", teacher, seconds=300.0, steps=200, peak=700 * 2**20),
+            stage(final, trained, seconds=60.0, steps=400, peak=500 * 2**20),
+            stage(f"evaluate_{final}", evaluation, seconds=4.0),
         ]
         keys = ("mask_ap", "mask_ap50", "mask_ap75", "mask_ap_small", "mask_ap_medium")
         values = [ap, ap50 if ap50 is not None else ap, ap, ap, ap]
@@ -92,17 +94,17 @@ class Home:
                 "fingerprint": cell.fingerprint,
                 "final": metrics,
                 "stages": stages,
-                "evaluations": {"transfer": metrics | {"per_class": per_class}},
+                "evaluations": {final: metrics | {"per_class": per_class}},
                 "seconds": 70.0,
                 "environment": environment or {"torch": "2.8.0", "python": "3.11", "threads": 2},
             },
         )
         if history is not None:
-            path = self.path / "store" / f"transfer-{transfer[:16]}" / "metrics.jsonl"
+            path = self.path / "store" / f"{final}-{trained[:16]}" / "metrics.jsonl"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text("".join(json.dumps(row) + "\n" for row in history))
         if predictions is not None:
-            folder = self.path / "store" / f"evaluate_transfer-{evaluation[:16]}"
+            folder = self.path / "store" / f"evaluate_{final}-{evaluation[:16]}"
             dump(folder / "predictions.json", predictions)
 
 

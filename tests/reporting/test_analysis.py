@@ -55,11 +55,11 @@ def test_a_clear_opposite_differs(home: Home) -> None:
     analysis = analyse(home.ablation, home.cells, home=home.path)
     by_name = {c.arm.name: c.verdict for c in analysis.of("mask_ap")}
     assert by_name["uniform"] == "differs"
-    assert analysis.bold["mask_ap"] == "uniform"
+    assert analysis.bold["mask_ap"] == ("uniform",)
 
 
 def test_nothing_is_bold_that_is_not_separated(home: Home) -> None:
-    assert finished(home).bold["mask_ap"] is None
+    assert finished(home).bold["mask_ap"] == ()
 
 
 def test_only_shared_seeds_are_paired(home: Home) -> None:
@@ -87,7 +87,7 @@ def test_shared_stages_cost_once(home: Home) -> None:
     assert cost.shared == pytest.approx(3 * 300 + 12 * 64)
     assert cost.factor == pytest.approx(cost.alone / cost.shared)
     teacher = cost.stages[0]
-    assert (teacher.name, teacher.computed, teacher.used) == ("self_training", 3, 12)
+    assert (teacher.name, teacher.computed, teacher.used) == ("supervised", 3, 12)
     assert teacher.peak_memory_bytes == 700 * 2**20
     assert cost.stages[2].peak_memory_bytes is None
     assert [variant.own for variant in cost.variants] == [pytest.approx(192.0)] * 4
@@ -117,8 +117,7 @@ def test_curves_are_of_the_declared_diagnostics(home: Home) -> None:
     for cell in home.plan(2):
         home.write(cell, 0.2, history=rows if cell.variant != "mask" else None)
     analysis = analyse(home.ablation, home.cells, home=home.path)
-    curves = collect_curves(analysis, home=home.path)
-    assert curves is not None
+    (curves,) = collect_curves(analysis, home=home.path)
     assert curves.stage == "transfer"
     assert list(curves.by_metric) == ["margin"]
     assert list(curves.by_metric["margin"]) == ["uniform", "class", "fusion"]

@@ -8,7 +8,8 @@ from PIL import Image
 from sskd.data.coco import CocoData, load_coco
 from sskd.data.datasets import open_dataset
 from sskd.reporting.analysis import analyse
-from sskd.reporting.gallery import choose_images, draw_gallery, match, score_images
+from sskd.reporting.gallery import draw_gallery
+from sskd.reporting.scores import extremes, match, score_images
 
 
 @pytest.fixture
@@ -29,12 +30,14 @@ def test_score_is_the_mean_best_overlap_by_hand(home: Home, data: CocoData) -> N
     assert score_images(data, []) == {1: 0.0, 2: 0.0, 3: 0.0}
 
 
-def test_images_are_chosen_by_spread_then_id() -> None:
-    scores = {"a": {1: 0.1, 2: 0.2, 3: 0.2, 4: 0.0}, "b": {1: 0.1, 2: 0.7, 3: 0.7, 4: 0.9}}
-    assert choose_images(scores, count=3, among=[1, 2, 3, 4]) == [4, 2, 3]
-    assert choose_images(scores, count=9, among=[3, 1]) == [3, 1]
-    assert choose_images(scores, count=1, among=[]) == [4]
-    assert choose_images({}, count=1, among=[1]) == []
+def test_largest_loss_and_gain_ties_by_id() -> None:
+    mine = {4: 0.3, 1: 0.1, 3: 0.2, 2: 0.2, 9: 0.9}
+    other = {1: 0.1, 2: 0.7, 3: 0.7, 4: 0.0}
+    assert extremes(mine, other, among=[1, 2, 3, 4]) == (2, 4)
+    assert extremes(mine, other, among=[3, 1]) == (3, None)
+    assert extremes(mine, other, among=[]) == (2, 4)
+    assert extremes(mine, mine, among=[1]) == (None, None)
+    assert extremes({}, other, among=[1]) == (None, None)
 
 
 def test_detections_are_matched_one_to_one() -> None:
@@ -44,17 +47,19 @@ def test_detections_are_matched_one_to_one() -> None:
 
 
 def test_gallery_is_of_the_first_seed_with_pictures(home: Home, street: str) -> None:
-    found = [home.detection(2, home.box(4, 4, 16, 16), 0.9)]
+    more, less = home.box(4, 4, 16, 16), home.box(4, 4, 16, 10)
     for cell in home.plan(2):
+        # Against fusion, uniform loses on image 1 and gains on image 2; class is its equal.
+        masks = {1: less, 2: more} if cell.variant == "uniform" else {1: more, 2: less}
+        found = [home.detection(image, mask, 0.9) for image, mask in masks.items()]
         kept = found if cell.seed == 1 and cell.variant != "mask" else None
         home.write(cell, 0.2, sha256=street, predictions=kept)
     analysis = analyse(home.ablation, home.cells, home=home.path)
-    path = home.path / "gallery.png"
-    gallery = draw_gallery(analysis, path, home=home.path)
+    gallery = draw_gallery(analysis, home.path / "gallery", home=home.path)
     assert gallery.seed == 1
-    assert gallery.file_names == ("1.png", "2.png", "3.png")
-    assert gallery.missing == ("Mask",)
-    with Image.open(path) as picture:
+    assert gallery.file_names == ("1.png", "2.png")
+    assert gallery.missing == ("Mask", "Class")
+    with Image.open(home.path / "gallery.png") as picture:
         assert picture.width > 1000
         assert picture.info.keys() <= {"dpi"}  # neither date nor software
 
@@ -63,9 +68,11 @@ def test_gallery_is_of_the_first_seed_with_pictures(home: Home, street: str) -> 
 def test_why_there_is_no_picture_is_one_line(
     home: Home, street: str, trouble: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    cell = home.plan(1)[0]
-    found = None if trouble == "no predictions" else []
-    home.write(cell, 0.2, sha256="0" * 64 if trouble == "other data" else street, predictions=found)
+    sha256 = "0" * 64 if trouble == "other data" else street
+    for cell in home.plan(1):
+        hit = [home.detection(2, home.box(4, 4, 16, 16), 0.9)] if cell.variant == "fusion" else []
+        found = None if trouble == "no predictions" else hit
+        home.write(cell, 0.2, sha256=sha256, predictions=found)
     if trouble == "no image":
         folder = open_dataset(home.path, "street").val_images
         (folder / "2.png").unlink()
@@ -73,6 +80,6 @@ def test_why_there_is_no_picture_is_one_line(
         (home.path / "data" / "street" / "dataset.json").unlink()
     analysis = analyse(home.ablation, home.cells, home=home.path)
     with pytest.raises(ValueError, match=r".") as error:
-        draw_gallery(analysis, home.path / "gallery.png", home=home.path)
+        draw_gallery(analysis, home.path / "gallery", home=home.path)
     assert "\n" not in str(error.value)
     assert not (home.path / "gallery.png").exists()

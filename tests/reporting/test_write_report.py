@@ -11,7 +11,7 @@ from sskd.reporting.report import summary_lines, write_report
 
 @pytest.fixture(autouse=True)
 def _small_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sskd.reporting.plots.DPI", 60)
+    monkeypatch.setattr("sskd.reporting.style.DPI", 60)
 
 
 COMMAND = "sskd ablate negatives --scale tiny --seeds 3"
@@ -70,15 +70,13 @@ def test_full_report(home: Home, street: str, tmp_path: Path) -> None:
         "29.4",
         "-8.9",
         "41.0 ± 1.0",
-        "-",
-        "-",
     ]
     # Differences -5.0, -5.0, -5.1: mean -5.0333, s.d. .057735, half width 4.302653 * .033333.
-    comparison = row(text, "AP: Uniform - Fusion")
-    assert comparison[:4] == ["AP: Uniform - Fusion", "3", "-5.03", "[-5.18, -4.89]"]
+    comparison = row(text, "Uniform - Fusion")
+    assert comparison[:4] == ["Uniform - Fusion", "3", "-5.03", "[-5.18, -4.89]"]
     assert comparison[-2:] == ["-2.8", "agrees"]
     # s.d. of the reference .25, .26, .256: in points .5033.
-    assert row(text, "AP")[1] == "0.50"
+    assert row(text, "AP (points)")[1] == "0.50"
     for figure in re.findall(r"\((negatives-\w+\.png)\)", text):
         assert (tmp_path / "out" / figure).stat().st_size > 4_000
     assert len(re.findall(r"^!\[", text, flags=re.MULTILINE)) == 3
@@ -125,7 +123,7 @@ def test_missing_and_failed_cells_are_named(home: Home, tmp_path: Path) -> None:
     assert "- Mask, seed 2: failed: transfer stopped at step 30: the loss is nan\n" in text
     assert "4 of 12 cells are missing" in text
     assert "Mask: 2 of 3 seeds finished (1 failed)." in text
-    assert row(text, "AP: Uniform - Fusion")[2] == "missing"
+    assert row(text, "Uniform - Fusion")[2] == "missing"
 
 
 def test_without_any_record(home: Home, tmp_path: Path) -> None:
@@ -142,7 +140,7 @@ def test_single_seed_has_no_spread_and_no_verdict(home: Home, tmp_path: Path) ->
     assert row(text, "Uniform")[:5] == ["Uniform", "1", "20.0", "29.4", "-9.4"]
     levels = [cell for line in tables(text)[0] for cell in line]
     assert not any("±" in cell or "**" in cell for cell in levels)
-    for line in tables(text)[1][1:4]:
+    for line in tables(text)[1][2:5]:
         assert line[3:6] == ["-", "-", "-"]
         assert line[-1] == "undecided"
     assert "Uniform: single seed" in text

@@ -21,8 +21,15 @@ CHECKPOINT = 5
 
 
 @dataclass(frozen=True)
+class Stage:
+    name: str
+    key: str
+
+
+@dataclass(frozen=True)
 class Plan:
     fingerprint: str
+    stages: tuple[Stage, ...]
 
 
 def name_of(config: Config) -> str:
@@ -36,7 +43,7 @@ def stages_of(config: Config) -> list[tuple[str, str]]:
 
 
 def plan_cell(config: Config, *, home: Path) -> Plan:
-    return Plan(digest(config.identity()))
+    return Plan(digest(config.identity()), tuple(Stage(*stage) for stage in stages_of(config)))
 
 
 def mask_ap(config: Config) -> float:

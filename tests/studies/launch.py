@@ -8,7 +8,7 @@ from fake_cell import plan_cell, run_cell
 
 from sskd.config import load_scale
 from sskd.studies.cells import cells
-from sskd.studies.controller import run_ablation
+from sskd.studies.controller import Study, run_ablations
 from sskd.studies.declaration import load_ablation
 
 
@@ -17,9 +17,8 @@ def main() -> int:
     home, seeds, workers = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     ablation = load_ablation("negatives", Path("/nowhere"))
     try:
-        outcome = run_ablation(
-            ablation,
-            cells=cells(ablation, load_scale("tiny"), {}, range(seeds)),
+        (outcome,) = run_ablations(
+            [Study(ablation, cells(ablation, load_scale("tiny"), {}, range(seeds)))],
             home=home,
             run_cell=run_cell,
             plan_cell=plan_cell,

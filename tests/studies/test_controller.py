@@ -7,9 +7,9 @@ import pytest
 from fake_cell import STEPS, mask_ap, plan_cell, run_cell, said, set_options
 
 from sskd.studies.cells import cells
-from sskd.studies.controller import StudyOutcome, _spread, run_ablation
+from sskd.studies.controller import Study, StudyOutcome, run_ablations
 from sskd.studies.databases import open_mlflow
-from sskd.studies.declaration import Ablation
+from sskd.studies.declaration import Ablation, Variant
 from sskd.studies.ledger import study_status
 from sskd.studies.lock import StudyLocked, study_lock
 from sskd.studies.tracking import TRAINING_METRICS
@@ -32,9 +32,8 @@ def launch(home, two, tiny):
         seeds: int = 1, *, changes=None, workers: int = 1, run=run_cell, where=home
     ) -> StudyOutcome:
         launch.events = []
-        outcome = run_ablation(
-            two,
-            cells=cells(two, tiny, changes or {}, range(seeds)),
+        (outcome,) = run_ablations(
+            [Study(two, cells(two, tiny, changes or {}, range(seeds)))],
             home=where,
             run_cell=run,
             plan_cell=plan_cell,
@@ -117,6 +116,23 @@ def test_a_shared_stage_is_replayed_into_every_run_that_reuses_it(home, launch):
     assert_whole(home, shown)
     first, second = (history(home, run, "supervised/loss") for run in shown.values())
     assert first == second
+
+
+def test_the_final_model_is_offered_once_where_its_weights_are(home, launch):
+    launch()
+    (home / "studies" / "ablate-negatives@tiny-toycity" / "shown").rename(home / "forgotten")
+    launch()  # finishes every run again
+    client = open_mlflow(home)
+    experiment = client.get_experiment_by_name(f"sskd/{EXPERIMENT}")
+    models = client.search_logged_models([experiment.experiment_id])
+    assert {model.source_run_id for model in models} == {r.info.run_id for r in runs(home).values()}
+    assert sorted(model.name for model in models) == ["fusion-s0", "mask-s0"]
+    for model in models:
+        place = Path(model.tags["sskd.weights"])
+        assert place.name == "weights.safetensors"
+        assert place.parent.is_dir()
+        assert place.parent.name.startswith("transfer-")
+        assert model.status.value == "READY"
 
 
 def test_few_metric_keys_and_only_finite_values(home, launch):
@@ -341,14 +357,74 @@ def test_a_users_mistake_is_one_line(launch, seeds, workers, words):
         launch(seeds, workers=workers)
 
 
-@pytest.mark.parametrize(
-    ("workers", "expected"),
-    [
-        (1, "mask/s0 fusion/s0 mask/s1 fusion/s1 mask/s2 fusion/s2"),
-        (2, "mask/s0 mask/s1 fusion/s0 mask/s2 fusion/s1 fusion/s2"),
-        (3, "mask/s0 mask/s1 mask/s2 fusion/s0 fusion/s1 fusion/s2"),
-    ],
-)
-def test_workers_begin_with_different_seeds(two, tiny, workers, expected):
-    planned = cells(two, tiny, {}, range(3))
-    assert " ".join(cell.name for cell in _spread(planned, workers)) == expected
+def test_workers_begin_with_different_seeds(home, launch):
+    """Cells of one seed share a teacher: the second worker takes another seed's."""
+    set_options(home, seconds=0.01)
+    launch(seeds=2, workers=2)
+    begun = [event.cell.seed for event in launch.events if event.state == "started"]
+    assert sorted(begun[:2]) == [0, 1]
+    assert max(Counter(said(home, "stage")).values()) == 1
+
+
+@pytest.fixture
+def both(home, two, tiny):
+    """One launch of two ablations that share ``fusion`` and nothing else."""
+    other = two.model_copy(update={"name": "other", "variants": dict(two.variants)})
+    del other.variants["mask"]
+    other.variants["class"] = Variant(label="C", changes={"contrast.negatives.score": "class"})
+
+    def both(*, workers: int = 1) -> tuple[list[StudyOutcome], list]:
+        events = []
+        outcomes = run_ablations(
+            [Study(ablation, cells(ablation, tiny, {}, [0])) for ablation in (two, other)],
+            home=home,
+            run_cell=run_cell,
+            plan_cell=plan_cell,
+            workers=workers,
+            progress=lambda what, done, total, **facts: None,
+            on_cell=events.append,
+        )
+        return outcomes, events
+
+    return both
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_cell_of_two_ablations_runs_once_and_stands_in_both(home, both, workers):
+    outcomes, events = both(workers=workers)
+    assert [(o.name, o.done, o.failed) for o in outcomes] == [
+        (EXPERIMENT, 2, []),
+        ("ablate/other@tiny-toycity", 2, []),
+    ]
+    assert Counter(said(home, "start")) == {"mask/s0": 1, "fusion/s0": 1, "class/s0": 1}
+    done = [(e.study, e.cell.name) for e in events if e.state == "done"]
+    assert sorted(done) == [
+        ("negatives", "fusion/s0"),
+        ("negatives", "mask/s0"),
+        ("other", "class/s0"),
+        ("other", "fusion/s0"),
+    ]
+    assert [status.done for status in study_status(home)] == [2, 2]
+    client = open_mlflow(home)
+    for name in ("negatives", "other"):
+        experiment = client.get_experiment_by_name(f"sskd/ablate/{name}@tiny-toycity")
+        found = client.search_runs([experiment.experiment_id])
+        assert_whole(home, {run.info.run_name: run for run in found})
+        assert len(found) == 2
+
+
+def test_an_interrupted_launch_of_two_puts_the_cell_back_in_both(home, both):
+    set_options(home, stop_at=["fusion/s0", "transfer", 7])
+    with pytest.raises(KeyboardInterrupt):
+        both()
+    assert [(s.done, s.running, s.pending) for s in study_status(home)] == [(1, 0, 1), (0, 0, 2)]
+    set_options(home, fail=["fusion/s0"])
+    outcomes, _ = both()
+    assert [[event.error for event in o.failed] for o in outcomes] == [
+        ["RuntimeError: the card melted"]
+    ] * 2
+    assert Counter(said(home, "start"))["fusion/s0"] == 2
+    set_options(home)
+    assert [outcome.done for outcome in both()[0]] == [2, 2]
+    assert [outcome.reused for outcome in both()[0]] == [2, 2]
+    assert Counter(said(home, "finish")) == {"mask/s0": 1, "fusion/s0": 1, "class/s0": 1}

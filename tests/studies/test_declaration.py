@@ -32,7 +32,7 @@ def write(folder: Path, content: object, name: str = "mine") -> Path:
 def test_every_shipped_variant_resolves_and_differs(name, tiny):
     ablation = load_declaration(SHIPPED[name])
     planned = cells(ablation, tiny, {}, [0])
-    assert [cell.variant for cell in planned] == list(ablation.variants)
+    assert [cell.variant for cell in planned] == list(ablation.run)
     configs = [cell.config.identity() for cell in planned]
     assert all(a != b for i, a in enumerate(configs) for b in configs[:i])
     known = {key.split(".")[0] for key in tiny}

@@ -1,0 +1,69 @@
+"""From resolved ablations to reports: what is missing is computed, each thing once.
+
+Imported by the commands when they run: this module needs the whole package.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import typer
+
+from sskd.cli.console import print_table, say
+from sskd.cli.errors import SOME_FAILED
+from sskd.cli.options import LaunchOptions
+from sskd.cli.plan_view import print_plan
+from sskd.cli.prepare import default_workers, prepare, report_folder
+from sskd.cli.resolve import check_folder
+from sskd.cli.running import run_studies
+from sskd.reporting.report import write_report
+from sskd.studies.cells import PlannedCell
+from sskd.studies.declaration import Ablation
+
+__all__ = ["conduct"]
+
+
+def conduct(
+    resolved: Sequence[tuple[Ablation, Sequence[PlannedCell]]],
+    options: LaunchOptions,
+    commands: Sequence[str],
+    *,
+    out: Path | None,
+    dry_run: bool,
+) -> None:
+    """Run what ablations still need and write their reports.
+
+    Args:
+        resolved: Ablations with their cells.
+        options: Of the launch.
+        commands: What computes each ablation, for its report.
+        out: Folder of the reports, if not the usual one.
+        dry_run: Print the plan instead.
+
+    Raises:
+        ValueError: For a user's mistake; one line.
+        typer.Exit: If some cells failed.
+    """
+    home = options.home
+    studies = [prepare(ablation, planned, home) for ablation, planned in resolved]
+    if dry_run:
+        print_plan(studies, home)
+        return
+    folder = out or report_folder(studies[0])
+    check_folder(folder, "--out")
+    workers = options.workers or default_workers(studies)
+    results = run_studies(studies, home=home, workers=workers)
+    for study, result, command in zip(studies, results, commands, strict=True):
+        path = write_report(
+            study.ablation,
+            study.cells,
+            home=home,
+            out=folder,
+            command=command,
+            failures=result.failures,
+        )
+        if len(studies) == 1:
+            seeds = sorted({cell.seed for cell in study.cells})
+            print_table(("variant", *(f"seed {seed}" for seed in seeds)), result.rows)
+        say(f"report: {path}")
+    if any(result.failures for result in results):
+        raise typer.Exit(SOME_FAILED)

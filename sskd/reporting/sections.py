@@ -1,0 +1,178 @@
+"""The sections of an ablation's report, in the order of reading."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sskd.reporting import captions, prose, tables
+from sskd.reporting.analysis import Analysis
+from sskd.reporting.arms import data_name
+from sskd.reporting.cost import cost_of
+from sskd.reporting.document import (
+    Block,
+    Bullets,
+    Code,
+    Document,
+    Figure,
+    Heading,
+    Paragraph,
+    Table,
+)
+from sskd.reporting.numbers import list_words, show_duration
+from sskd.reporting.statistics import POWER
+from sskd.reporting.tables import Rows
+
+__all__ = ["Pictures", "compose"]
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """The figures that could be drawn, and why others could not."""
+
+    points: Figure | None = None
+    values: Figure | None = None
+    training: Figure | None = None
+    images: Figure | None = None
+    no_images: str = ""
+
+
+def compose(
+    analysis: Analysis, pictures: Pictures, *, command: str, failures: Mapping[str, str]
+) -> Document:
+    """The whole report.
+
+    Args:
+        analysis: What was measured.
+        pictures: What was drawn of it.
+        command: What runs the cells, as the reader would type it.
+        failures: Fingerprint to reason, one line, of cells that were tried and failed.
+    """
+    blocks = [
+        *_head(analysis),
+        *_results(analysis, pictures, failures),
+        Heading("What this many seeds can tell"),
+        _table(tables.power_rows(analysis), captions.power_caption(analysis, power=POWER)),
+        *_diagnostics(analysis, pictures),
+        Heading("Pictures"),
+        pictures.images or Paragraph((f"No pictures: {pictures.no_images}.",)),
+        *_cost(analysis),
+        Heading("Deviations from the paper, and notes"),
+        Bullets(_notes(analysis)),
+        *_setting(analysis),
+        *_missing(analysis, command, failures),
+        *_every_seed(analysis),
+        Heading("To reproduce"),
+        Code(command),
+        *_versions(analysis),
+    ]
+    return Document.of(analysis.ablation.name, analysis.ablation.question, blocks)
+
+
+def _table(rows: Rows, caption: str = "", *, text: bool = False) -> Table:
+    return Table(tuple(map(tuple, rows)), caption, text=text)
+
+
+def _head(analysis: Analysis) -> list[Block]:
+    ablation = analysis.ablation
+    source = ablation.source
+    lines = [
+        f"Source: {source.paper}, {source.place} ({source.setting})."
+        if source
+        else "Source: none; this ablation is not the paper's."
+    ]
+    if ablation.claim:
+        lines.append(f"The paper's claim: {ablation.claim}")
+    return [Paragraph(tuple(lines)), Heading("Answer"), Paragraph((prose.answer(analysis),))]
+
+
+def _results(analysis: Analysis, pictures: Pictures, failures: Mapping[str, str]) -> list[Block]:
+    results = tables.result_rows(analysis)
+    comparisons = tables.comparison_rows(analysis)
+    return [
+        Heading("Results"),
+        Table(tuple(map(tuple, results)), captions.result_caption(analysis), for_paper=True),
+        Table(
+            tuple(map(tuple, comparisons)),
+            captions.comparison_caption(analysis),
+            notes=tuple(captions.footnotes(analysis, failures)),
+            for_paper=True,
+        ),
+        *(part for part in (pictures.values, pictures.points) if part),
+    ]
+
+
+def _diagnostics(analysis: Analysis, pictures: Pictures) -> list[Block]:
+    named = "" if analysis.ablation.diagnostics else ": the declaration names none"
+    nothing = Paragraph((f"No diagnostic has been logged{named}.",))
+    return [Heading("Diagnostics"), pictures.training or nothing]
+
+
+def _cost(analysis: Analysis) -> list[Block]:
+    if not analysis.records:
+        return [Heading("Cost"), Paragraph(("Nothing has been computed.",))]
+    cost = cost_of(analysis.arms)
+    lines = (
+        f"{cost.cells} cells took {show_duration(cost.shared)} with every shared stage computed "
+        f"once; one by one they would have taken {show_duration(cost.alone)}, "
+        f"{cost.factor:.1f} times as much.",
+        "Times are those of a stage's own computation on the machine below; peak memory is the "
+        "largest of the computations.",
+    )
+    return [
+        Heading("Cost"),
+        Paragraph(lines),
+        _table(tables.cost_rows(cost)),
+        _table(tables.variant_cost_rows(cost)),
+    ]
+
+
+def _notes(analysis: Analysis) -> tuple[str, ...]:
+    deviations = dict.fromkeys(
+        line for arm in analysis.arms for cell in arm.cells for line in cell.config.deviations
+    )
+    variants = analysis.ablation.variants
+    notes = [f"{arm.title}: {note}" for arm in analysis.rows if (note := variants[arm.name].note)]
+    return (
+        *(deviations or ["The scale declares no deviation."]),
+        *analysis.ablation.notes,
+        *notes,
+    )
+
+
+def _setting(analysis: Analysis) -> list[Block]:
+    cell = analysis.reference.cells[0]
+    config = cell.config
+    shares = sorted({arm.cells[0].config.data.label_fraction for arm in analysis.arms})
+    labels = list_words([f"{100 * share:g}" for share in shares])
+    line = (
+        f"Scale `{config.scale}`, data `{data_name(cell)}`, {labels} % of the training images "
+        f"labeled (split seed {config.data.split_seed}), base `{analysis.ablation.base}`."
+    )
+    variants = _table(tables.variant_rows(analysis), text=True)
+    return [Heading("Setting"), Paragraph((line,)), variants]
+
+
+def _missing(analysis: Analysis, command: str, failures: Mapping[str, str]) -> list[Block]:
+    if not analysis.missing:
+        return []
+    titles = {arm.name: arm.title for arm in analysis.rows}
+    items = []
+    for cell in analysis.missing:
+        reason = failures.get(cell.fingerprint, "")
+        state = f"failed: {reason}" if reason else "missing"
+        items.append(f"{titles[cell.variant]}, seed {cell.seed}: {state}")
+    fills = Paragraph((f"`{command}` fills them.",))
+    return [Heading("Missing cells"), fills, Bullets(tuple(items))]
+
+
+def _every_seed(analysis: Analysis) -> list[Block]:
+    blocks: list[Block] = [Heading("Every seed"), _table(tables.seed_rows(analysis))]
+    if classes := tables.class_rows(analysis):
+        blocks += [Paragraph(("Mean over seeds by class:",)), _table(classes)]
+    return blocks
+
+
+def _versions(analysis: Analysis) -> Sequence[Block]:
+    found = captions.environment(analysis)
+    if not found:
+        return [Paragraph(("No record names its versions yet.",))]
+    return [Bullets(tuple(f"{key}: {'; '.join(values)}" for key, values in found.items()))]

@@ -1,0 +1,54 @@
+from dataclasses import dataclass, replace
+
+import pytest
+
+from sskd.studies.cells import PlannedCell, cells
+from sskd.studies.schedule import Schedule
+
+
+@dataclass(frozen=True)
+class Stage:
+    name: str
+    key: str
+
+
+def stage(name: str, digit: str) -> Stage:
+    return Stage(name, digit * 64)
+
+
+STAGES = {
+    "a0": [stage("teacher", "1"), stage("student", "a")],
+    "b0": [stage("teacher", "1"), stage("student", "b")],
+    "labels0": [stage("student", "c")],
+    "a1": [stage("teacher", "2"), stage("student", "d")],
+}
+
+
+@pytest.fixture
+def waiting(negatives, tiny) -> dict[str, PlannedCell]:
+    cell = cells(negatives, tiny, {}, [0])[0]
+    return {name: replace(cell, fingerprint=name) for name in STAGES}
+
+
+def choose(home, waiting, names: str, active: str) -> str:
+    schedule = Schedule(home, STAGES)
+    return schedule.choose([waiting[name] for name in names.split()], active.split()).fingerprint
+
+
+@pytest.mark.parametrize(
+    ("left", "active", "chosen"),
+    [
+        ("a0 b0 labels0 a1", "", "a0"),
+        ("b0 labels0 a1", "a0", "labels0"),  # b0 would wait for the teacher that a0 computes
+        ("b0 a1", "a0", "a1"),
+        ("b0", "a0", "b0"),  # nothing better to do
+        ("b0 a1", "a0 a1", "b0"),
+    ],
+)
+def test_a_cell_is_begun_that_need_not_wait_for_another(tmp_path, waiting, left, active, chosen):
+    assert choose(tmp_path, waiting, left, active) == chosen
+
+
+def test_a_stage_in_the_store_is_nobodys_any_more(tmp_path, waiting):
+    (tmp_path / "store" / f"teacher-{'1' * 16}").mkdir(parents=True)
+    assert choose(tmp_path, waiting, "b0 labels0 a1", "a0") == "b0"
