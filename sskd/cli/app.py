@@ -43,6 +43,7 @@ app.command(
         "sskd sweep --param tau",
         "sskd sweep --param lambda --values 0.05,0.1,0.2 --seeds 1",
         "sskd sweep --param stages.transfer.optimizer.learning_rate --range 5e-4:4e-3:log",
+        "sskd sweep contrast --trials 12",
     )
 )(sweep)
 app.command(epilog=examples("sskd plan negatives", "sskd plan negatives --seeds 5"))(plan)

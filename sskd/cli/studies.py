@@ -78,13 +78,16 @@ def _ablation_row(name: str, path: Path) -> tuple[str, str, str, str]:
 
 
 def _sweep_row(name: str, path: Path) -> tuple[str, str, str]:
-    from sskd.studies.sweep_files import load_sweep_file
+    from sskd.studies.sweep_files import Grid, load_sweep_file
 
     try:
         sweep = load_sweep_file(path)
     except ValueError as error:
         return name, "-", f"broken: {error}"
-    return name, f"{sweep.param}: {len(sweep.values)} values", sweep.question
+    if isinstance(sweep, Grid):
+        return name, f"{sweep.param}: {len(sweep.values)} values", sweep.question
+    short = ", ".join(key.rpartition(".")[2] for key in sweep.space)
+    return name, f"{short}: {sweep.trials} trials", sweep.question
 
 
 def status(home: Home = Path("runs")) -> None:

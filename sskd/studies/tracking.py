@@ -282,13 +282,14 @@ class CellRun:
             self._client.log_artifact(self.id, str(config))
         source = json.dumps({"tags": {"split_sha256": str(spec.get("split_sha256"))}})
         digest = str(spec["sha256"])[:32]
+        measured = "held-out" if spec.get("held_out_images") else "val"
         # Two names: MLflow keeps one use of a data set a run.
         inputs = [
             DatasetInput(
                 Dataset(f"{spec['dataset']}-{part}", digest, "code", source),
                 tags=[InputTag("mlflow.data.context", context)],
             )
-            for part, context in (("train", "train"), ("val", "eval"))
+            for part, context in (("train", "train"), (measured, "eval"))
         ]
         self._client.log_inputs(self.id, inputs)
         self._described = True
