@@ -1,6 +1,7 @@
 """The efficiency figure as one file of data: what is asked, and what the paper prints.
 
-Ours ships with the package; ``figures/efficiency.yaml`` of the working directory takes its place.
+Ours ships with the package; the working directory's ``experiments/figures/efficiency.yaml`` takes
+its place.
 """
 
 import json
@@ -71,8 +72,8 @@ def load_efficiency(cwd: Path) -> Efficiency:
     """
     package = Path(str(resources.files("sskd")))
     # The folder beside the package is a checkout's; a wheel has none.
-    folders = (cwd / "figures", package / "_declarations" / "figures", package.parent / "figures")
-    files = [folder / f"{EFFICIENCY}.yaml" for folder in folders]
+    places = (cwd, package / "_declarations", package.parent)
+    files = [place / "experiments" / "figures" / f"{EFFICIENCY}.yaml" for place in places]
     path = next(file for file in files if file.is_file())
     try:
         # JSON mode: strict types, but a list is a tuple and 1 is 1.0.

@@ -23,8 +23,8 @@ def test_encoders_and_heads_are_ours():
 
 
 def test_a_broken_file_of_the_working_directory_is_one_line(tmp_path):
-    path = tmp_path / "figures" / "efficiency.yaml"
-    path.parent.mkdir()
+    path = tmp_path / "experiments" / "figures" / "efficiency.yaml"
+    path.parent.mkdir(parents=True)
     path.write_text("question: Why?")
     with pytest.raises(ValueError, match=f"^{path}: ") as error:
         load_efficiency(tmp_path)
