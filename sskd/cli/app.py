@@ -15,7 +15,8 @@ from sskd.cli.errors import Commands
 from sskd.cli.evaluate import evaluate
 from sskd.cli.launch import ablate, plan, train
 from sskd.cli.options import examples
-from sskd.cli.studies import list_, report, status, ui
+from sskd.cli.report import report
+from sskd.cli.studies import list_, status, ui
 from sskd.cli.sweep import sweep
 
 __all__ = ["app", "main"]
@@ -49,7 +50,11 @@ app.command(
 app.command(epilog=examples("sskd plan negatives", "sskd plan negatives --seeds 5"))(plan)
 app.command(epilog=examples("sskd status", "sskd status --home /data/runs"))(status)
 app.command(
-    epilog=examples("sskd report negatives", "sskd report negatives --seeds 1 --out report/")
+    epilog=examples(
+        "sskd report",
+        "sskd report negatives --format md,tex,html",
+        "sskd report negatives --seeds 1 --out report/",
+    )
 )(report)
 app.command(
     epilog=examples(

@@ -15,7 +15,9 @@ from sskd.cli.plan_view import print_plan
 from sskd.cli.prepare import default_workers, prepare, report_folder
 from sskd.cli.resolve import check_folder
 from sskd.cli.running import run_studies
-from sskd.reporting.report import write_report
+from sskd.reporting.analysis import analyse
+from sskd.reporting.index import write_index
+from sskd.reporting.report import write_analysis
 from sskd.studies.cells import PlannedCell
 from sskd.studies.declaration import Ablation
 
@@ -29,6 +31,7 @@ def conduct(
     *,
     out: Path | None,
     dry_run: bool,
+    index: bool = False,
 ) -> None:
     """Run what ablations still need and write their reports.
 
@@ -38,6 +41,7 @@ def conduct(
         commands: What computes each ablation, for its report.
         out: Folder of the reports, if not the usual one.
         dry_run: Print the plan instead.
+        index: Write the page of all verdicts, too.
 
     Raises:
         ValueError: For a user's mistake; one line.
@@ -52,18 +56,17 @@ def conduct(
     check_folder(folder, "--out")
     workers = options.workers or default_workers(studies)
     results = run_studies(studies, home=home, workers=workers)
+    analyses = []
     for study, result, command in zip(studies, results, commands, strict=True):
-        path = write_report(
-            study.ablation,
-            study.cells,
-            home=home,
-            out=folder,
-            command=command,
-            failures=result.failures,
+        analyses.append(analyse(study.ablation, study.cells, home=home))
+        path = write_analysis(
+            analyses[-1], home=home, out=folder, command=command, failures=result.failures
         )
         if len(studies) == 1:
             seeds = sorted({cell.seed for cell in study.cells})
             print_table(("variant", *(f"seed {seed}" for seed in seeds)), result.rows)
         say(f"report: {path}")
+    if index:
+        say(f"index: {write_index(analyses, out=folder, suffix='md', not_begun=())}")
     if any(result.failures for result in results):
         raise typer.Exit(SOME_FAILED)

@@ -55,7 +55,7 @@ def ablate(
 
     Exits with 3 if some cells failed.
     """
-    from sskd.cli.resolve import resolve_studies
+    from sskd.cli.resolve import ALL, resolve_studies
 
     options = LaunchOptions(
         home=home,
@@ -73,7 +73,7 @@ def ablate(
     from sskd.cli.conduct import conduct
 
     commands = [options.command(ablation.name) for ablation, _ in resolved]
-    conduct(resolved, options, commands, out=out, dry_run=dry_run)
+    conduct(resolved, options, commands, out=out, dry_run=dry_run, index=ALL in names)
 
 
 def plan(

@@ -1,4 +1,4 @@
-"""Commands that look at what there is: ``list``, ``status``, ``report``, ``ui``."""
+"""Commands that look at what there is: ``list``, ``status``, ``ui``."""
 
 import os
 import socket
@@ -10,17 +10,10 @@ import typer
 
 from sskd.cli.console import print_table, say
 from sskd.cli.options import (
-    Data,
     Home,
-    LabelFraction,
-    LaunchOptions,
-    Out,
-    Scale,
-    Seeds,
-    Settings,
 )
 
-__all__ = ["list_", "report", "status", "ui"]
+__all__ = ["list_", "status", "ui"]
 
 
 def list_(
@@ -73,7 +66,7 @@ def _ablation_row(name: str, path: Path) -> tuple[str, str, str, str]:
         ablation = load_declaration(path)
     except ValueError as error:  # one broken file must not hide the others
         return name, "-", "-", f"broken: {error}"
-    table = f"table {ablation.source.table}" if ablation.source else "-"
+    table = ablation.source.place if ablation.source else "-"
     return name, table, str(len(ablation.variants)), ablation.question
 
 
@@ -105,55 +98,6 @@ def status(home: Home = Path("runs")) -> None:
     for study in studies:
         for cell, reason in study.failures:
             say(f"failed: {study.name} {cell}: {reason}")
-
-
-def report(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="An ablation (see `sskd list`).")],
-    scale: Scale = "tiny",
-    data: Data = None,
-    seeds: Seeds = 3,
-    label_fraction: LabelFraction = None,
-    settings: Settings = None,
-    out: Out = None,
-    home: Home = Path("runs"),
-) -> None:
-    """Write an ablation's report again; computes nothing.
-
-    From the records that exist: a cell that is missing prints as missing, with the command that
-    fills it. Give the same options as to `sskd ablate`.
-    """
-    from sskd.cli.resolve import check_folder, resolve_studies
-    from sskd.studies.efficiency import EFFICIENCY
-
-    if name == EFFICIENCY:
-        from sskd.cli.efficiency import write_efficiency
-
-        say(f"report: {write_efficiency(scale, data, tuple(settings or ()), home, out)}")
-        return
-    options = LaunchOptions(
-        home=home,
-        scale=scale,
-        data=data,
-        seeds=seeds,
-        label_fraction=label_fraction,
-        settings=tuple(settings or ()),
-    )
-    ((ablation, planned),) = resolve_studies([name], options)
-
-    from sskd.cli.prepare import prepare, report_folder
-    from sskd.reporting.report import write_report
-
-    study = prepare(ablation, planned, home)
-    folder = out or report_folder(study)
-    check_folder(folder, "--out")
-    path = write_report(
-        study.ablation,
-        study.cells,
-        home=home,
-        out=folder,
-        command=options.command(name),
-    )
-    say(f"report: {path}")
 
 
 def ui(

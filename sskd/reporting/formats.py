@@ -9,9 +9,10 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from sskd.config import nearest
 from sskd.reporting.document import Document, Table, spans
 
-__all__ = ["RENDERERS", "to_html", "to_latex", "to_markdown"]
+__all__ = ["FORMATS", "RENDERERS", "parse_formats", "to_html", "to_latex", "to_markdown"]
 
 _HTML_MARKS = {"plain": "{}", "bold": "<strong>{}</strong>", "italic": "<em>{}</em>"} | {
     "code": "<code>{}</code>"
@@ -94,6 +95,22 @@ RENDERERS: Mapping[str, Callable[[Document, Path], str]] = {
     "html": to_html,
 }
 """By the ending of the file."""
+
+FORMATS = (*RENDERERS, "csv")
+"""Endings of the files that a report can be written to; CSV has no words to render."""
+
+
+def parse_formats(text: str) -> tuple[str, ...]:
+    """``md,tex`` as endings, each once.
+
+    Raises:
+        ValueError: If one is unknown; one line.
+    """
+    found = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
+    for form in found:
+        if form not in FORMATS:
+            raise ValueError(f"--format: no format {form!r}{nearest(form, FORMATS)}")
+    return found
 
 
 def _environment(*, autoescape: bool = False, **syntax: str) -> Environment:

@@ -53,6 +53,8 @@ def headline(analysis: Analysis) -> str:
     one = len(analysis.counterparts) == 1
     if not ruled and any(c.obstacle for c in comparisons):
         return "Not comparable: none of the paper's claims can be held against these cells."
+    if all(c.difference is None for c in comparisons):
+        return "Undecided: no variant and its counterpart have both finished a seed."
     if all(c.difference is None or c.difference.n == 1 for c in comparisons):
         return "Undecided: a single seed allows no test."
     if not ruled:

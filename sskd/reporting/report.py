@@ -12,16 +12,13 @@ from tempfile import TemporaryDirectory
 from sskd.reporting import tables
 from sskd.reporting.analysis import Analysis, analyse
 from sskd.reporting.figures import KINDS, draw
-from sskd.reporting.formats import RENDERERS
+from sskd.reporting.formats import FORMATS, RENDERERS
 from sskd.reporting.long_form import to_csv
 from sskd.reporting.sections import compose
 from sskd.studies.cells import PlannedCell
 from sskd.studies.declaration import Ablation
 
 __all__ = ["FORMATS", "summary_lines", "write_analysis", "write_report"]
-
-FORMATS = (*RENDERERS, "csv")
-"""Endings of the files that a report can be written to."""
 
 _PICTURES = {"md": "png", "tex": "pdf"}
 """What lies beside a report; HTML holds its pictures itself, CSV has none."""

@@ -120,9 +120,32 @@ def test_a_failed_cell_costs_only_itself_and_the_exit_code(sskd, quick_cells, wi
     assert (with_toycity / "here" / "negatives.md").is_file()
     status = sskd("status").stdout
     assert "mask/s0: no luck with mask" in status
+    text = (with_toycity / "here" / "negatives.md").read_bytes()
+    assert b"Mask-only, seed 0: failed: no luck with mask" in text
+    # The report knows from the ledger what the launch knew itself.
+    assert sskd("report", "negatives", *QUICK, "--out", "again").exit_code == 0
+    assert (with_toycity / "again" / "negatives.md").read_bytes() == text
 
     quick_cells.clear()
     assert sskd("ablate", "negatives", "--workers", "1", *QUICK, "--out", "here").exit_code == 0
+
+
+def test_reports_of_all_that_has_begun_and_an_index(sskd, quick_cells, with_toycity):
+    command = ("ablate", "negatives", "--workers", "1", *QUICK)
+    assert sskd(*command, "--dry-run").exit_code == 0
+    empty = sskd("report", *QUICK)
+    assert empty.exit_code == 0, empty.output
+    folder = with_toycity / "reports" / "tiny-toycity"
+    assert [path.name for path in folder.iterdir()] == ["README.md"]
+    assert "No cell has finished yet." in (folder / "README.md").read_text()
+
+    assert sskd(*command).exit_code == 0
+    done = sskd("report", *QUICK, "--format", "csv,md")
+    assert done.exit_code == 0, done.output
+    assert {"negatives.csv", "negatives.md", "README.md"} <= {p.name for p in folder.iterdir()}
+    # Fused negatives are what most tables vary something else of.
+    assert "(negatives.md)" in (folder / "README.md").read_text()
+    assert not (folder / "decoders.md").exists()
 
 
 def test_train_runs_one_cell_and_tracks_it(sskd, quick_cells, with_toycity):

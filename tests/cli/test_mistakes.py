@@ -35,6 +35,7 @@ def one_line(done) -> str:
         ("ablate negatives --label-fraction 0.01", "has no labeled image at label fraction 0.01"),
         ("plan negative", "did you mean 'negatives'?"),
         ("report negative", "did you mean 'negatives'?"),
+        ("report negatives --format md,pdf", "--format: no format 'pdf'"),
         ("train --set tua=0.1", "did you mean 'tau'?"),
         ("train --set seed=1", "--seed"),
         ("evaluate 0123abcd", "no checkpoint '0123abcd'"),

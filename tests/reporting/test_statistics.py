@@ -62,7 +62,13 @@ def test_pairs_without_spread_are_no_evidence(shift: float) -> None:
     assert (difference.sd, difference.low, difference.p) == (0.0, None, None)
 
 
-@pytest.mark.parametrize("n", [3, 5])
+def within_luck(count: int, trials: int, chance: float) -> bool:
+    """Whether a count is one that a right implementation gives but once in ten thousand times."""
+    low, high = stats.binom.interval(0.9999, trials, chance)
+    return bool(low <= count <= high)
+
+
+@pytest.mark.parametrize("n", [2, 3, 5])
 def test_interval_covers_the_truth_as_often_as_it_says(n: int) -> None:
     rng = np.random.default_rng(n)
     seeds, noise = rng.normal(0, 3, (2000, n)), rng.normal(0, 1, (2, 2000, n))
@@ -72,7 +78,7 @@ def test_interval_covers_the_truth_as_often_as_it_says(n: int) -> None:
         assert found.low is not None
         assert found.high is not None
         covered += found.low <= 0.7 <= found.high
-    assert 0.93 <= covered / 2000 <= 0.97
+    assert within_luck(covered, 2000, 0.95)
 
 
 def test_holm_by_hand() -> None:
@@ -161,3 +167,42 @@ def test_needed_seeds_turns_the_detectable_difference_round() -> None:
         assert needed_seeds(found * 0.99, 1.0) == n + 1
     assert needed_seeds(0.01, 1.0) is None
     assert needed_seeds(0.0, 1.0) is None
+
+
+@pytest.mark.parametrize(("n", "effect"), [(3, 2.0), (5, 1.0), (10, 0.5)])
+def test_verdicts_are_right_as_often_as_the_power_says(n: int, effect: float) -> None:
+    trials, rng = 1500, np.random.default_rng(n)
+    verdicts = []
+    for _ in range(trials):
+        shared = rng.normal(0, 3, n)  # what makes a seed good or bad cancels in the pairs
+        first, second = shared + rng.normal(effect, 0.6, n), shared + rng.normal(0, 0.8, n)
+        found = paired_difference(list(first), list(second))
+        verdicts.append(verdict(1.0, found.mean, found.p))
+    assert within_luck(trials - verdicts.count("undecided"), trials, power(effect, n))
+    wrong = stats.nct.cdf(-stats.t.ppf(0.975, n - 1), n - 1, n**0.5 * effect)
+    assert within_luck(verdicts.count("differs"), trials, float(np.nan_to_num(wrong)))
+
+
+def test_without_an_effect_one_table_in_twenty_has_a_false_verdict() -> None:
+    trials, rng, false = 1500, np.random.default_rng(4), 0
+    for _ in range(trials):
+        arms = rng.normal(0, 1, (4, 4)) + rng.normal(0, 2, 4)  # (arms, seeds)
+        differences = [paired_difference(list(arm), list(arms[0])) for arm in arms[1:]]
+        adjusted = holm([d.p or 1.0 for d in differences])
+        pairs = zip(differences, adjusted, strict=True)
+        false += any(verdict(1.0, d.mean, p) in ("agrees", "differs") for d, p in pairs)
+    # Holm promises at most one in twenty; arms that share a counterpart make it fewer.
+    assert false <= stats.binom.ppf(0.9999, trials, 0.05)
+    assert false > 0.01 * trials
+
+
+def test_needed_seeds_find_the_difference_in_four_of_five_experiments() -> None:
+    trials, rng = 3000, np.random.default_rng(5)
+    n = needed_seeds(1.1, 1.5)
+    assert n is not None
+    shares = {}
+    for seeds in (n - 1, n):
+        draws = rng.normal(1.1, 1.5, (trials, seeds))
+        shares[seeds] = int(np.sum(stats.ttest_1samp(draws, 0, axis=1).pvalue < 0.05))
+        assert within_luck(shares[seeds], trials, power(1.1 / 1.5, seeds))
+    assert power(1.1 / 1.5, n - 1) < 0.8 <= power(1.1 / 1.5, n)

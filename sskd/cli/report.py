@@ -1,0 +1,130 @@
+"""The command ``report``: tables and pictures from records, without computing a cell."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sskd.cli.console import say
+from sskd.cli.options import (
+    Data,
+    Home,
+    LabelFraction,
+    LaunchOptions,
+    Out,
+    Scale,
+    Seeds,
+    Settings,
+)
+
+if TYPE_CHECKING:
+    from sskd.cli.prepare import PreparedStudy
+    from sskd.studies.ledger import StudyStatus
+
+__all__ = ["report"]
+
+
+def report(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME...]",
+            help="Ablations (see `sskd list`). Default: all that have a finished cell.",
+        ),
+    ] = None,
+    formats: Annotated[
+        str,
+        typer.Option("--format", metavar="md,tex,csv,html", help="One or more, with commas."),
+    ] = "md",
+    scale: Scale = "tiny",
+    data: Data = None,
+    seeds: Seeds = 3,
+    label_fraction: LabelFraction = None,
+    settings: Settings = None,
+    out: Out = None,
+    home: Home = Path("runs"),
+) -> None:
+    """Write reports again; computes nothing.
+
+    From the records that exist: a cell that is missing prints as missing, with the command that
+    fills it. Give the same options as to `sskd ablate`. Without a name, every ablation that has a
+    finished cell is reported on, and README.md beside the reports has all verdicts on one page.
+    """
+    from sskd.cli.resolve import ALL, check_folder, resolve_studies
+    from sskd.reporting.formats import parse_formats
+    from sskd.studies.efficiency import EFFICIENCY
+
+    chosen = parse_formats(formats)
+    if EFFICIENCY in (names or ()):
+        from sskd.cli.efficiency import write_efficiency
+
+        say(f"report: {write_efficiency(scale, data, tuple(settings or ()), home, out)}")
+        names = [name for name in names or () if name != EFFICIENCY]
+        if not names:
+            return
+    options = LaunchOptions(
+        home=home,
+        scale=scale,
+        data=data,
+        seeds=seeds,
+        label_fraction=label_fraction,
+        settings=tuple(settings or ()),
+    )
+    everything = not names or ALL in names
+    resolved = resolve_studies([ALL] if everything else names or [], options)
+
+    from sskd.cli.prepare import prepare, report_folder
+    from sskd.reporting.analysis import analyse
+    from sskd.reporting.index import write_index
+    from sskd.reporting.report import write_analysis
+
+    studies = [prepare(ablation, planned, home) for ablation, planned in resolved]
+    begun = [s for s in studies if not everything or any(plan.done for plan in s.plans)]
+    folder = out or report_folder(studies[0])
+    check_folder(folder, "--out")
+    ledger = _ledger(home)
+    analyses = []
+    for study in begun:
+        analyses.append(analyse(study.ablation, study.cells, home=home))
+        path = write_analysis(
+            analyses[-1],
+            home=home,
+            out=folder,
+            command=options.command(study.ablation.name),
+            failures=_failures(study, ledger),
+            formats=chosen,
+        )
+        say(f"report: {path}")
+    if everything:
+        rest = [study.ablation.name for study in studies if study not in begun]
+        suffix = next((form for form in ("md", "html") if form in chosen), chosen[0])
+        path = write_index(analyses, out=folder, suffix=suffix, not_begun=rest)
+        say(f"index: {path}")
+
+
+def _ledger(home: Path) -> "Sequence[StudyStatus]":
+    """What failed, and why; a report is made of records, and can do without."""
+    from sskd.studies.ledger import study_status
+
+    try:
+        return study_status(home)
+    except ValueError as error:
+        typer.echo(f"warning: failed cells are shown as missing ({error})", err=True)
+        return []
+
+
+def _failures(study: "PreparedStudy", ledger: "Sequence[StudyStatus]") -> Mapping[str, str]:
+    """Fingerprint to reason, of cells that failed when they were last tried."""
+    from sskd.studies.cells import experiment_name
+    from sskd.studies.ledger import plan_id
+
+    experiment = experiment_name(study.ablation.name, study.cells[0].config)
+    plan = plan_id({c.variant: c.fingerprint for c in study.cells if c.seed == 0})
+    reasons = {
+        name: reason
+        for status in ledger
+        if status.plan == plan and status.name.partition("#")[0] == experiment
+        for name, reason in status.failures
+    }
+    return {c.fingerprint: reasons[c.name] for c in study.cells if c.name in reasons}

@@ -1,0 +1,92 @@
+"""All ablations of a scale and data set on one page."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from sskd.reporting.analysis import Analysis
+from sskd.reporting.arms import data_name
+from sskd.reporting.document import Block, Document, Paragraph, Table
+from sskd.reporting.formats import to_markdown
+from sskd.reporting.metrics import METRICS
+from sskd.reporting.numbers import NONE, show_level
+from sskd.reporting.prose import headline
+from sskd.reporting.statistics import Verdict
+
+__all__ = ["write_index"]
+
+_VERDICTS: tuple[Verdict, ...] = ("agrees", "differs", "undecided", "not comparable")
+
+
+def write_index(
+    analyses: Sequence[Analysis], *, out: Path, suffix: str, not_begun: Sequence[str]
+) -> Path:
+    """Write ``out/README.md``: a row an ablation, with its verdicts and its answer.
+
+    Args:
+        analyses: All of one scale and data set.
+        out: The folder of their reports.
+        suffix: Ending of the reports to link to.
+        not_begun: Names of ablations without a finished cell.
+    """
+    blocks: list[Block] = [Paragraph((_summary(analyses),))]
+    if analyses:
+        blocks.append(Table(tuple(_rows(analyses, suffix)), _CAPTION, text=True))
+    if not_begun:
+        names = ", ".join(f"`{name}`" for name in not_begun)
+        blocks.append(Paragraph((f"No finished cell yet: {names}.",)))
+    title = "Results"
+    if analyses:
+        cell = analyses[0].reference.cells[0]
+        title += f": {data_name(cell)} at {cell.config.scale} scale"
+    path = out / "README.md"
+    path.write_text(to_markdown(Document.of("README", title, blocks), out), "utf-8")
+    return path
+
+
+_CAPTION = (
+    "Verdicts on the paper's claims by each ablation's first metric: paired t-tests, corrected "
+    "after Holm within the ablation, not across this page. Each report has its intervals."
+)
+
+
+def _summary(analyses: Sequence[Analysis]) -> str:
+    if not analyses:
+        return "No cell has finished yet."
+    found = [_count(analysis) for analysis in analyses]
+    total = [sum(column) for column in zip(*found, strict=True)]
+    words = ("agree", "differ", *_VERDICTS[2:])
+    counts = ", ".join(f"{n} {word}" for word, n in zip(words, total, strict=True))
+    # A cell that several tables need is missing once.
+    missing = len({cell.fingerprint for analysis in analyses for cell in analysis.missing})
+    rest = f" {missing} cells are missing." if missing else ""
+    return f"{len(analyses)} ablations, {sum(total)} comparisons: {counts}.{rest}"
+
+
+def _rows(analyses: Sequence[Analysis], suffix: str) -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = [
+        ("Ablation", "paper", "seeds", *_VERDICTS, "answer", "reference"),
+    ]
+    for analysis in analyses:
+        ablation = analysis.ablation
+        counts = [str(n) if n else NONE for n in _count(analysis)]
+        done = sorted({len(arm.records) for arm in analysis.arms})
+        seeds = str(done[0]) if len(done) == 1 else f"{done[0]} to {done[-1]}"
+        measure = METRICS[analysis.metrics[0]]
+        summary = analysis.reference.summary(analysis.metrics[0])
+        level = f"{measure.name} {show_level(summary, measure)}"
+        rows.append(
+            (
+                f"[{ablation.name}]({ablation.name}.{suffix})",
+                ablation.source.place if ablation.source else NONE,
+                seeds,
+                *counts,
+                headline(analysis),
+                f"{analysis.reference.title}: {level}",
+            )
+        )
+    return rows
+
+
+def _count(analysis: Analysis) -> list[int]:
+    found = [c.verdict for c in analysis.of(analysis.metrics[0])]
+    return [found.count(verdict) for verdict in _VERDICTS]

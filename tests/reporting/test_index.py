@@ -1,0 +1,42 @@
+"""All ablations on one page."""
+
+from pathlib import Path
+
+from conftest import Home
+
+from sskd.reporting.analysis import analyse
+from sskd.reporting.index import write_index
+from sskd.reporting.numbers import NONE
+
+AP = {
+    "uniform": [0.200, 0.210, 0.205],
+    "mask": [0.240, 0.251, 0.239],
+    "class": [0.260, 0.241, 0.252],
+    "fusion": [0.250, 0.260, 0.256],
+}
+
+
+def test_a_row_an_ablation_with_its_verdicts(home: Home, tmp_path: Path) -> None:
+    for cell in home.plan(3):
+        if (cell.variant, cell.seed) != ("mask", 2):
+            home.write(cell, AP[cell.variant][cell.seed])
+    analysis = analyse(home.ablation, home.cells, home=home.path)
+    path = write_index([analysis, analysis], out=tmp_path, suffix="md", not_begun=["tau"])
+    assert path == tmp_path / "README.md"
+    text = path.read_text("utf-8")
+    assert text.startswith("# Results: street at tiny scale\n")
+    # A cell that both tables need is missing once.
+    assert "2 ablations, 6 comparisons: 2 agree, 0 differ, 4 undecided, 0 not comparable." in text
+    assert " 1 cells are missing." in text
+    (row, again) = [line for line in text.splitlines() if line.startswith("| [negatives]")]
+    assert row == again
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells[:7] == ["[negatives](negatives.md)", "table 4", "2 to 3", "1", NONE, "2", NONE]
+    assert cells[7].startswith("Of the paper's 3 claims against Fusion: 1 agrees, 2 undecided")
+    assert cells[8] == "Fusion: AP 25.5 ± 0.5"
+    assert "No finished cell yet: `tau`." in text
+
+
+def test_nothing_finished_is_said(tmp_path: Path) -> None:
+    text = write_index([], out=tmp_path, suffix="md", not_begun=["tau"]).read_text("utf-8")
+    assert "No cell has finished yet." in text
