@@ -86,6 +86,9 @@ class DataConfig(Frozen):
     name: str
     label_fraction: Annotated[float, Field(gt=0, le=1)]
     split_seed: NonNegative
+    held_out: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the labeled images that no stage trains on: AP is measured on them, in the place of
+    val. For searches; 0 measures on val. The default is for cells from before there was a key."""
 
 
 class ViewsConfig(Frozen):

@@ -31,7 +31,7 @@ app = typer.Typer(
     epilog=examples("sskd doctor", "sskd ablate negatives --seeds 1"),
 )
 
-app.command("list", epilog=examples("sskd list"))(list_)
+app.command("list", epilog=examples("sskd list", "sskd list --models"))(list_)
 app.command(
     epilog=examples(
         "sskd ablate negatives",
@@ -44,6 +44,7 @@ app.command(
         "sskd sweep --param tau",
         "sskd sweep --param lambda --values 0.05,0.1,0.2 --seeds 1",
         "sskd sweep --param stages.transfer.optimizer.learning_rate --range 5e-4:4e-3:log",
+        "sskd sweep contrast --trials 12",
     )
 )(sweep)
 app.command(epilog=examples("sskd plan negatives", "sskd plan negatives --seeds 5"))(plan)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from sskd.cli.console import print_table, say
-from sskd.cli.options import Scale, Settings, examples
+from sskd.cli.options import Data, Home, Out, Scale, Settings, examples
 
 __all__ = ["app"]
 
@@ -47,11 +47,7 @@ def contrastive(
     from sskd.bench.contrastive import Problem, measure, measure_growth, measure_noise
     from sskd.cli.progress import open_display
 
-    if device.startswith("cuda"):
-        import torch
-
-        if not torch.cuda.is_available():
-            raise ValueError("--device cuda: no CUDA device here; --device cpu is the other choice")
+    device = _device(device)
     problem = Problem(pixels, negatives, dim, instances, device=device, threads=threads)
     with open_display() as progress:
         result: dict[str, Any] = measure(problem, progress=progress)
@@ -120,6 +116,66 @@ def step(
     rows = [(part, f"{100 * share:.1f} %") for part, share in result["shares"].items()]
     print_table(("part", "share of the step"), rows)
     _write(json_file, result)
+
+
+@app.command(
+    epilog=examples("sskd bench models", "sskd bench models --scale small --size 512x512 --report")
+)
+def models(
+    scale: Scale = "tiny",
+    data: Data = None,
+    settings: Settings = None,
+    device: Annotated[
+        str, typer.Option(metavar="auto|cpu|cuda", help="auto: cuda where there is one.")
+    ] = "auto",
+    size: Annotated[
+        str | None,
+        typer.Option(metavar="HxW", help="Of the image. Default: what evaluation sees."),
+    ] = None,
+    repeats: Annotated[int, typer.Option(min=2, help="Timed passes of each model.")] = 20,
+    json_file: Json = None,
+    report: Annotated[
+        bool, typer.Option("--report", help="Write the report too, as `sskd report efficiency`.")
+    ] = False,
+    out: Out = None,
+    home: Home = Path("runs"),
+) -> None:
+    """Teacher and student on one image at test time: size, operations, time, memory.
+
+    Random weights, the projection dropped, the forward pass alone, in turns; memory is that of
+    weights and one pass, each model in a process of its own. The numbers are kept in the home
+    folder for `sskd report efficiency`.
+    """
+    from sskd.cli.efficiency import parse_size, print_measurement, resolve, write_efficiency
+
+    config = resolve(scale, data, tuple(settings or ()))
+    wanted = parse_size(size)
+
+    from sskd.bench.models import measure
+    from sskd.cli.progress import open_display
+    from sskd.studies.measurements import save_measurement
+
+    place = _device(device)
+    with open_display() as progress:
+        result = measure(config, device=place, size=wanted, repeats=repeats, progress=progress)
+    print_measurement(result, scale)
+    _write(json_file, result.model_dump(mode="json"))
+    say(f"kept: {save_measurement(result, home)}")
+    if report:
+        say(f"report: {write_efficiency(scale, data, tuple(settings or ()), home, out)}")
+
+
+def _device(name: str) -> str:
+    import torch
+
+    found = torch.cuda.is_available()
+    if name not in ("auto", "cpu") and not name.startswith("cuda"):
+        raise ValueError(f"--device {name}: known: auto, cpu, cuda")
+    if name.startswith("cuda") and not found:
+        raise ValueError("--device cuda: no CUDA device here; --device cpu is the other choice")
+    if name == "auto":
+        return "cuda" if found else "cpu"
+    return name
 
 
 def _machine(environment: dict[str, Any]) -> str:

@@ -53,8 +53,16 @@ def report(
     """
     from sskd.cli.resolve import ALL, check_folder, resolve_studies
     from sskd.reporting.formats import parse_formats
+    from sskd.studies.efficiency import EFFICIENCY
 
     chosen = parse_formats(formats)
+    if EFFICIENCY in (names or []):
+        from sskd.cli.efficiency import write_efficiency
+
+        say(f"report: {write_efficiency(scale, data, tuple(settings or ()), home, out)}")
+        names = [name for name in names or [] if name != EFFICIENCY]
+        if not names:
+            return
     options = LaunchOptions(
         home=home,
         scale=scale,

@@ -9,18 +9,26 @@ from typing import Annotated
 import typer
 
 from sskd.cli.console import print_table, say
-from sskd.cli.options import (
-    Home,
-)
+from sskd.cli.options import Home
 
 __all__ = ["list_", "status", "ui"]
 
 
-def list_(home: Home = Path("runs")) -> None:
+def list_(
+    models: Annotated[
+        bool, typer.Option("--models", help="Models and their sizes instead; no weights needed.")
+    ] = False,
+    home: Home = Path("runs"),
+) -> None:
     """Ablations with the paper's table, sweeps, data sets, and scales.
 
     Add your own by adding a file to experiments/ or sweeps/ in the working directory.
     """
+    if models:
+        from sskd.cli.models import print_models
+
+        print_models(Path.cwd())
+        return
     from sskd.config import SCALES, load_scale
     from sskd.studies.declaration import find_declarations
 
@@ -61,13 +69,16 @@ def _ablation_row(name: str, path: Path) -> tuple[str, str, str, str]:
 
 
 def _sweep_row(name: str, path: Path) -> tuple[str, str, str]:
-    from sskd.studies.sweep_files import load_sweep_file
+    from sskd.studies.sweep_files import Grid, load_sweep_file
 
     try:
         sweep = load_sweep_file(path)
     except ValueError as error:
         return name, "-", f"broken: {error}"
-    return name, f"{sweep.param}: {len(sweep.values)} values", sweep.question
+    if isinstance(sweep, Grid):
+        return name, f"{sweep.param}: {len(sweep.values)} values", sweep.question
+    short = ", ".join(key.rpartition(".")[2] for key in sweep.space)
+    return name, f"{short}: {sweep.trials} trials", sweep.question
 
 
 def status(home: Home = Path("runs")) -> None:
@@ -93,12 +104,19 @@ def ui(
     ] = 5000,
     home: Home = Path("runs"),
 ) -> None:
-    """Open MLflow on what was tracked, the light way."""
+    """Open MLflow on what was tracked, the light way.
+
+    Prints a link to the comparison of each study's runs.
+    """
+    from sskd.studies.shown import comparison_pages
+
     database = home / "mlflow.db"
     if not database.is_file():
         raise ValueError(f"nothing was tracked in {home} yet: there is no {database.name}")
     say(f"MLflow on http://127.0.0.1:{port} (Ctrl-C ends it); from another machine:")
     say(f"  ssh -L {port}:localhost:{port} {socket.gethostname()}")
+    for name, page in comparison_pages(home).items():
+        say(f"runs of {name}, compared:\n  http://127.0.0.1:{port}{page}")
     # Four workers and the job runner would take over a gigabyte for one reader.
     environment = os.environ | {
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",

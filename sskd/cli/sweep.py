@@ -1,4 +1,7 @@
-"""The command ``sweep``: one setting over several values."""
+"""The command ``sweep``: one setting over several values, or a declared search space.
+
+A search goes on in ``sskd.cli.search``.
+"""
 
 from pathlib import Path
 from typing import Annotated
@@ -47,7 +50,9 @@ def sweep(
     ] = None,
     trials: Annotated[
         int | None,
-        typer.Option("--trials", min=1, metavar="N", help="How many values. Default: 5."),
+        typer.Option(
+            "--trials", min=1, metavar="N", help="Values of a range (5), or trials of a search."
+        ),
     ] = None,
     scale: Scale = "tiny",
     data: Data = None,
@@ -63,10 +68,11 @@ def sweep(
     out: Out = None,
     home: Home = Path("runs"),
 ) -> None:
-    """Vary one setting, then write a report.
+    """Vary one setting, or search for good ones.
 
-    It is an ablation with a variant a value: what exists is not computed again, and after an
-    interruption the same command goes on.
+    With --param, or the NAME of declared values, it is an ablation with a variant a value. The NAME
+    of a search space begins a search on held-out images of the labeled ones; given again with more
+    --trials, it goes on. What exists is not computed again.
 
     Exits with 3 if some cells failed.
     """
@@ -91,17 +97,28 @@ def sweep(
         raise ValueError("--values and --range: say one of the two")
     if name is not None and said:
         raise ValueError(f"{said[0][0]} goes with --param; {name} is declared")
-    if trials is not None and range_ is None:
-        raise ValueError("--trials goes with --range")
+    if trials is not None and param is not None and range_ is None:
+        raise ValueError("--trials goes with --range, or with the NAME of a search")
 
     from sskd.cli.resolve import base_and_changes, resolve_ablation
+    from sskd.cli.search import search_space
     from sskd.config import build_config
     from sskd.studies.grid import as_ablation, known_key, parse_values, ranged_values, value_of
-    from sskd.studies.sweep_files import Grid, declared_grid, load_sweep
+    from sskd.studies.sweep_files import Grid, Search, declared_grid, load_sweep
 
     raw, changes = base_and_changes(options)
     if name is not None:
-        grid: Grid | None = load_sweep(name, Path.cwd())
+        declared = load_sweep(name, Path.cwd())
+        if isinstance(declared, Search):
+            if seeds is not None:
+                raise ValueError("--seeds: a search runs every trial under one seed of its own")
+            if (workers or 1) > 1:
+                raise ValueError("--workers: a search learns from each trial before the next one")
+            search_space(declared, options, trials=trials, dry_run=dry_run, out=out)
+            return
+        if trials is not None:
+            raise ValueError(f"--trials: {name} has declared values, not a space to search")
+        grid: Grid | None = declared
         words = ["sweep", name]
     else:
         assert param is not None

@@ -4,6 +4,11 @@ One order of the images is made for each seed, whatever the fraction; a split is
 So 5 % lies within 10 %. The order is a hash of the ids, except that it begins with the few images
 that show every class once.
 
+Some of the labeled images can be held out, to choose settings on: walking along that order, an
+image is held out whenever those so far are too few, the first that show every class never. So what
+is held out of 5 % lies within what is held out of 10 %, and what is left likewise. Held-out images
+are neither labeled nor unlabeled.
+
 Training opens the two files that ``write_split`` makes, never the original: the labels of the
 unlabeled images are not in them.
 """
@@ -13,17 +18,17 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sskd.config import digest
 from sskd.data.coco import Annotation, CocoData, ImageRecord, load_coco
 from sskd.data.datasets import DataSet
 from sskd.data.images import picture_files, upright_size
 
-__all__ = ["Split", "make_split", "write_split"]
+__all__ = ["Split", "SplitFiles", "make_split", "write_split"]
 
 
 @dataclass(frozen=True)
@@ -35,20 +40,33 @@ class Split:
     fraction: float
     seed: int
     sha256: str
-    """Of the two lists: fractions that round to the same images are the same split."""
+    """Of the lists: fractions that round to the same images are the same split."""
+    held_out: tuple[int, ...] = ()
 
 
-def make_split(train: CocoData, *, fraction: float, seed: int) -> Split:
-    """Divide the training images into labeled and unlabeled ones.
+class SplitFiles(NamedTuple):
+    """COCO JSON of the parts of a split."""
+
+    labeled: Path
+    unlabeled: Path
+    """Without any annotation."""
+    held_out: Path | None
+    """With annotations; none where nothing is held out."""
+
+
+def make_split(train: CocoData, *, fraction: float, seed: int, held_out: float = 0.0) -> Split:
+    """Divide the training images into labeled and unlabeled ones, and held-out ones.
 
     Args:
         train: Crowd regions do not count as showing their class; a class without any instance
             is not asked for.
         fraction: Share of the images that are labeled, in (0, 1]; rounded, at least one image.
         seed: Another seed gives another order.
+        held_out: Share of the labeled images that are held out, in [0, 1); rounded down.
 
     Raises:
-        ValueError: If there is no image, or so few labeled images leave a class out.
+        ValueError: If there is no image, so few labeled images leave a class out, or what is held
+            out shows no instance.
     """
     if not 0 < fraction <= 1:
         raise ValueError(f"label fraction must lie in (0, 1], got {fraction}")
@@ -65,25 +83,36 @@ def make_split(train: CocoData, *, fraction: float, seed: int) -> Split:
             f"fraction {fraction:g} ({count} of {len(order)} images); "
             f"use at least {_round_up(needed / len(order)):g}"
         )
-    labeled, unlabeled = tuple(sorted(order[:count])), tuple(sorted(order[count:]))
-    sha256 = digest({"labeled": labeled, "unlabeled": unlabeled})
-    return Split(labeled, unlabeled, fraction, seed, sha256)
+    kept_out = _held_out(order[:count], needed, held_out)
+    if held_out > 0 and not any(shown[image_id] for image_id in kept_out):
+        raise ValueError(
+            f"{train.path}: held_out {held_out:g} of {count} labeled images, "
+            f"{needed} of which are needed to show every class, leaves no instance to measure on; "
+            "raise data.held_out or data.label_fraction"
+        )
+    labeled = tuple(sorted({*order[:count]} - {*kept_out}))
+    unlabeled = tuple(sorted(order[count:]))
+    lists = {"labeled": labeled, "unlabeled": unlabeled}
+    # Without held-out images the hash, hence every stage's key, is of the two lists alone.
+    sha256 = digest(lists | {"held_out": kept_out} if kept_out else lists)
+    return Split(labeled, unlabeled, fraction, seed, sha256, kept_out)
 
 
-def write_split(dataset: DataSet, split: Split, folder: Path) -> tuple[Path, Path]:
-    """Write ``labeled.json`` and ``unlabeled.json``, the second without any annotation.
+def write_split(dataset: DataSet, split: Split, folder: Path) -> SplitFiles:
+    """Write ``labeled.json``, ``unlabeled.json`` and, where there is any, ``held-out.json``.
 
     Pictures of the data set's extra unlabeled folder join the unlabeled images, with ids after
     the largest and absolute file names. ``split.json`` holds the ids; it is written last, and
     files that it finds to be of this split are reused.
 
     Returns:
-        The two paths; both load with ``load_coco`` and the data set's images folder.
+        The paths; all load with ``load_coco`` and the data set's images folder.
 
     Raises:
         ValueError: If the split does not belong to this data set, or a picture is unreadable.
     """
-    paths = folder / "labeled.json", folder / "unlabeled.json"
+    held_out = folder / "held-out.json" if split.held_out else None
+    files = SplitFiles(folder / "labeled.json", folder / "unlabeled.json", held_out)
     manifest = {
         "dataset": dataset.name,
         "dataset_sha256": dataset.sha256,
@@ -93,20 +122,25 @@ def write_split(dataset: DataSet, split: Split, folder: Path) -> tuple[Path, Pat
         "labeled": list(split.labeled),
         "unlabeled": list(split.unlabeled),
     }
-    if all(path.is_file() for path in paths) and _holds(folder / "split.json", manifest):
-        return paths
+    if split.held_out:
+        manifest["held_out"] = list(split.held_out)
+    if all(path is None or path.is_file() for path in files) and _holds(
+        folder / "split.json", manifest
+    ):
+        return files
     train = load_coco(dataset.train_json, dataset.images, check_files=False)
-    if {*split.labeled, *split.unlabeled} != {image.id for image in train.images}:
+    if {*split.labeled, *split.unlabeled, *split.held_out} != {image.id for image in train.images}:
         raise ValueError(f"{train.path}: the split lists other images than this file")
     pool = [train.image(image_id) for image_id in split.unlabeled]
     if dataset.unlabeled_images is not None:
         pool += _extra(dataset.unlabeled_images, after=max(image.id for image in train.images))
-    labels = [a for image_id in split.labeled for a in train.annotations(image_id)]
     folder.mkdir(parents=True, exist_ok=True)
-    _write(paths[0], _coco(train, [train.image(i) for i in split.labeled], labels))
-    _write(paths[1], _coco(train, pool, []))
+    _write(files.labeled, _annotated(train, split.labeled))
+    _write(files.unlabeled, _coco(train, pool, []))
+    if files.held_out is not None:
+        _write(files.held_out, _annotated(train, split.held_out))
     _write(folder / "split.json", manifest)
-    return paths
+    return files
 
 
 def _classes(train: CocoData, image_id: int) -> frozenset[int]:
@@ -139,6 +173,16 @@ def _order(shown: Mapping[int, frozenset[int]], seed: int) -> tuple[list[int], i
     return first + [i for i in hashed if i not in taken], len(first)
 
 
+def _held_out(order: Sequence[int], needed: int, share: float) -> tuple[int, ...]:
+    """Of a prefix of the order, the images that are held out, ascending."""
+    taken: list[int] = []
+    for place, image_id in enumerate(order):
+        # A hair, so that 0.1 of 30 is 3 although 0.1 * 30 may lie below it.
+        if place >= needed and len(taken) < math.floor((place + 1) * share + 1e-9):
+            taken.append(image_id)
+    return tuple(sorted(taken))
+
+
 def _round_up(fraction: float) -> float:
     """To three digits, never below what is needed."""
     return min(1.0, math.ceil(fraction * 1000) / 1000)
@@ -151,6 +195,11 @@ def _extra(folder: Path, *, after: int) -> list[ImageRecord]:
         ImageRecord(after + number, str(path.resolve()), height, width)
         for number, (path, (height, width)) in enumerate(zip(files, sizes, strict=True), start=1)
     ]
+
+
+def _annotated(train: CocoData, ids: Sequence[int]) -> dict[str, Any]:
+    labels = [annotation for image_id in ids for annotation in train.annotations(image_id)]
+    return _coco(train, [train.image(image_id) for image_id in ids], labels)
 
 
 def _coco(

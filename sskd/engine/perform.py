@@ -41,6 +41,8 @@ class Materials:
     """COCO JSON of the labeled images, with their annotations."""
     unlabeled: Path
     """COCO JSON of the unlabeled images; it holds no annotation."""
+    held_out: Path | None
+    """COCO JSON of the images that AP is measured on in the place of val, if there are any."""
     num_classes: int
     store: Store
     stages: Mapping[str, Stage]
@@ -51,6 +53,12 @@ class Materials:
         stored = self.store.read(stage.name, stage.key)
         assert stored is not None, f"{name} must be finished first"
         return stored
+
+    def measured(self) -> CocoData:
+        """The images that AP is measured on."""
+        if self.held_out is not None:
+            return load_coco(self.held_out, self.dataset.images)
+        return load_coco(self.dataset.val_json, self.dataset.val_images)
 
 
 @dataclass(frozen=True)
@@ -230,11 +238,11 @@ def _evaluate(
     accelerator: Accelerator,
     progress: Progress,
 ) -> dict[str, Any]:
-    config, dataset = materials.config, materials.dataset
+    config = materials.config
     model = load_model(materials, stage, stage.start).to(accelerator.device)
     result = evaluate(
         model,
-        load_coco(dataset.val_json, dataset.val_images),
+        materials.measured(),
         config=config.evaluation,
         device=accelerator.device,
         progress=progress,

@@ -130,13 +130,14 @@ def run_cell(config: Config, *, home: Path, log: StageLog, progress: Progress) -
     torch.set_num_threads(config.numerics.threads)
     # Two data sets may number their images alike, and then split alike.
     split_name = digest([cell.dataset.sha256, cell.split.sha256])[:16]
-    labeled, unlabeled = write_split(cell.dataset, cell.split, home / "data/splits" / split_name)
+    files = write_split(cell.dataset, cell.split, home / "data/splits" / split_name)
     _write_spec(cell)
     materials = Materials(
         config=config,
         dataset=cell.dataset,
-        labeled=labeled,
-        unlabeled=unlabeled,
+        labeled=files.labeled,
+        unlabeled=files.unlabeled,
+        held_out=files.held_out,
         num_classes=len(cell.train.categories),
         store=Store(home / "store"),
         stages={stage.name: stage for stage in cell.stages},
@@ -145,8 +146,7 @@ def run_cell(config: Config, *, home: Path, log: StageLog, progress: Progress) -
     device = str(make_accelerator(config).device)
     result = _result(cell, outcomes, device) | {"seconds": time.perf_counter() - began}
     evaluation = materials.stored(f"evaluate_{FINAL_STAGE[config.pipeline.final]}")
-    val = load_coco(cell.dataset.val_json, cell.dataset.val_images)
-    draw_samples(val, evaluation.folder / "predictions.json", cell.folder)
+    draw_samples(materials.measured(), evaluation.folder / "predictions.json", cell.folder)
     write_json_atomic(cell.folder / "result.json", result)
     return CellResult(cell.fingerprint, cell.folder, result)
 
@@ -158,17 +158,18 @@ def _planned(stage: Stage, *, done: bool) -> PlannedStage:
 
 def _open_cell(config: Config, home: Path, progress: Progress | None) -> _Cell:
     dataset = open_dataset(home, config.data.name, progress=progress)
-    train, split = _split(dataset, config.data.label_fraction, config.data.split_seed)
+    data = config.data
+    train, split = _split(dataset, data.label_fraction, data.split_seed, data.held_out)
     stages = plan_stages(config, data_sha=dataset.sha256, split_sha=split.sha256)
     name = fingerprint(config, stages)
     return _Cell(config, dataset, train, split, stages, name, home / "cells" / name[:16])
 
 
 @lru_cache(maxsize=4)
-def _split(dataset: DataSet, fraction: float, seed: int) -> tuple[CocoData, Split]:
+def _split(dataset: DataSet, fraction: float, seed: int, held_out: float) -> tuple[CocoData, Split]:
     """The cells of a study share it, and reading a large COCO file takes seconds."""
     train = load_coco(dataset.train_json, dataset.images)
-    return train, make_split(train, fraction=fraction, seed=seed)
+    return train, make_split(train, fraction=fraction, seed=seed, held_out=held_out)
 
 
 def _read_result(folder: Path) -> dict[str, Any] | None:
@@ -193,6 +194,7 @@ def _write_spec(cell: _Cell) -> None:
             "split_sha256": cell.split.sha256,
             "labeled_images": len(cell.split.labeled),
             "unlabeled_images": len(cell.split.unlabeled),
+            "held_out_images": len(cell.split.held_out),
         },
     )
     (cell.folder / "config.yaml").write_text(yaml.safe_dump(dump, sort_keys=False), "utf-8")

@@ -160,6 +160,8 @@ class _Plan:
             "evaluation": config.evaluation.model_dump(mode="json"),
             "data": self.data_sha,
         }
+        if config.data.held_out > 0:
+            evaluation["held_out_of"] = self.split_sha
         self._add(
             Stage(
                 name=f"evaluate_{name}",

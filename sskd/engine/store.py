@@ -22,6 +22,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 __all__ = [
+    "WEIGHTS",
     "MetricLog",
     "Slot",
     "Store",

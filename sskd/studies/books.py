@@ -15,7 +15,8 @@ from sskd.studies.declaration import Ablation
 from sskd.studies.interrupts import Interrupts
 from sskd.studies.ledger import Claim, Ledger
 from sskd.studies.lock import study_folder
-from sskd.studies.tracking import CellRun, Tracker, in_order
+from sskd.studies.shown import in_order
+from sskd.studies.tracking import CellRun, Tracker
 from sskd.studies.workers import describe
 
 __all__ = ["Books", "CellEvent", "Mirror", "StudyOutcome"]

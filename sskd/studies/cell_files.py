@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sskd.engine.store import Store, read_metrics
+from sskd.engine.store import WEIGHTS, Store, read_metrics
 
 __all__ = ["CellFiles"]
 
@@ -48,6 +48,10 @@ class CellFiles:
             rows = read_metrics(folder / METRICS)
             if rows:
                 yield stage["name"], list(rows)
+
+    def weights(self, name: str, key: str) -> Path:
+        """Where a stage's weights are once it has finished."""
+        return (self._store.path(key, name) / WEIGHTS).resolve()
 
     def _read(self, name: str) -> dict[str, Any] | None:
         try:

@@ -180,6 +180,12 @@ def _resolve(
     preset = PRESETS[variant.base or ablation.base]
     own = changes_at(variant, str(base["scale"]))
     try:
-        return build_config(base, {**preset, **changes, **own})
+        config = build_config(base, {**preset, **changes, **own})
     except ValueError as error:
         raise ValueError(f"{ablation.path}: variants.{name}.changes: {error}") from None
+    if config.data.held_out > 0:
+        raise ValueError(
+            "data.held_out: a table's numbers are of val; `sskd sweep` chooses settings on "
+            "held-out images"
+        )
+    return config

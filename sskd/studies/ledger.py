@@ -278,7 +278,7 @@ def _status(
     failures = []
     for history in _by_cell(trials).values():
         last = history[-1]
-        if last.state is TrialState.COMPLETE:
+        if last.state in (TrialState.COMPLETE, TrialState.PRUNED):
             done += 1
         elif last.state is TrialState.RUNNING and alive:
             running += 1
@@ -304,6 +304,8 @@ def _by_cell(trials: Sequence["FrozenTrial"]) -> dict[str, list["FrozenTrial"]]:
 
 
 def _name(trial: "FrozenTrial") -> str:
+    if "name" in trial.user_attrs:  # of a search
+        return str(trial.user_attrs["name"])
     return f"{trial.params['variant']}/s{trial.params['seed']}"
 
 

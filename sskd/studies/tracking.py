@@ -10,25 +10,25 @@ import json
 import math
 import os
 import socket
-import sqlite3
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sskd import __version__
 from sskd.config import flatten
+from sskd.engine.stages import FINAL_STAGE
 from sskd.engine.store import write_json_atomic
 from sskd.studies.cell_files import CellFiles
 from sskd.studies.cells import PlannedCell
 from sskd.studies.databases import open_mlflow
 from sskd.studies.lock import study_folder
+from sskd.studies.shown import receipt
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-__all__ = ["TRAINING_METRICS", "CellRun", "Tracker", "in_order"]
+__all__ = ["TRAINING_METRICS", "CellRun", "Tracker"]
 
 TRAINING_METRICS = (
     "loss",
@@ -126,7 +126,9 @@ class Tracker:
         else:
             run = self.client.create_run(self.experiment_id, run_name=cell.name, tags=tags)
             self._log_params(run.info.run_id, cell, known={})
-        return CellRun(self.client, run, cell, self._home, self._receipt(cell))
+        return CellRun(
+            self.client, run, cell, self._home, receipt(self._home, self._experiment, cell)
+        )
 
     def _log_params(self, run_id: str, cell: PlannedCell, known: Mapping[str, str]) -> None:
         """Constant ones too: only then do runs of several launches compare fully."""
@@ -146,9 +148,6 @@ class Tracker:
             token = page.token
             if not token:
                 return found
-
-    def _receipt(self, cell: PlannedCell) -> Path:
-        return _receipt(self._home, self._experiment, cell)
 
 
 class CellRun:
@@ -217,9 +216,30 @@ class CellRun:
             path = self._files.folder / name
             if path.is_file():
                 self._client.log_artifact(self.id, str(path))
+        self._offer_model(result)
         self._client.set_terminated(self.id, "FINISHED")
         self._receipt.parent.mkdir(parents=True, exist_ok=True)
         write_json_atomic(self._receipt, {"run_id": self.id, "fingerprint": self._cell.fingerprint})
+
+    def _offer_model(self, result: Mapping[str, Any]) -> None:
+        """The final model under MLflow's models: where its weights are, not a copy of them."""
+        from mlflow.entities import LoggedModelOutput
+
+        run = self._client.get_run(self.id)
+        final = FINAL_STAGE[self._cell.config.pipeline.final]
+        stage = next((s for s in result.get("stages", ()) if s["name"] == final), None)
+        if stage is None or (run.outputs and run.outputs.model_outputs):
+            return
+        model = self._client.create_logged_model(
+            run.info.experiment_id,
+            name=self._cell.name.replace("/", "-"),
+            source_run_id=self.id,
+            params={"stage": final, "fingerprint": self._cell.fingerprint},
+            tags={"sskd.weights": str(self._files.weights(stage["name"], stage["key"]))},
+            model_type="instance-segmenter",
+        )
+        self._client.finalize_logged_model(model.model_id, "READY")
+        self._client.log_outputs(self.id, [LoggedModelOutput(model.model_id, step=0)])
 
     def fail(self, error: str) -> None:
         """Close the run with the line that says why."""
@@ -262,46 +282,17 @@ class CellRun:
             self._client.log_artifact(self.id, str(config))
         source = json.dumps({"tags": {"split_sha256": str(spec.get("split_sha256"))}})
         digest = str(spec["sha256"])[:32]
+        measured = "held-out" if spec.get("held_out_images") else "val"
         # Two names: MLflow keeps one use of a data set a run.
         inputs = [
             DatasetInput(
                 Dataset(f"{spec['dataset']}-{part}", digest, "code", source),
                 tags=[InputTag("mlflow.data.context", context)],
             )
-            for part, context in (("train", "train"), ("val", "eval"))
+            for part, context in (("train", "train"), (measured, "eval"))
         ]
         self._client.log_inputs(self.id, inputs)
         self._described = True
-
-
-def in_order(home: Path, experiment: str, cells: Iterable[PlannedCell]) -> bool:
-    """Whether MLflow shows all these finished cells already, and no run of theirs is open.
-
-    Asked without importing MLflow, so that a launch with nothing to do ends at once. ``False`` if
-    in doubt: then MLflow is opened and asked.
-    """
-    try:
-        uri = f"{(home / 'mlflow.db').resolve().as_uri()}?mode=ro"
-        with closing(sqlite3.connect(uri, uri=True)) as database:
-            rows = database.execute(
-                "SELECT run_uuid, status FROM runs JOIN experiments USING (experiment_id)"
-                " WHERE experiments.name = ? AND runs.lifecycle_stage = 'active'",
-                (f"sskd/{experiment}",),
-            ).fetchall()
-        status = dict(rows)
-        runs = [
-            json.loads(_receipt(home, experiment, cell).read_text("utf-8"))["run_id"]
-            for cell in cells
-        ]
-    except (sqlite3.Error, OSError, ValueError, KeyError):
-        return False
-    return "RUNNING" not in status.values() and all(status.get(r) == "FINISHED" for r in runs)
-
-
-def _receipt(home: Path, experiment: str, cell: PlannedCell) -> Path:
-    """Written when a cell's run is complete; names the run."""
-    name = f"{cell.variant}-{cell.fingerprint[:16]}.json"
-    return study_folder(home, experiment) / "shown" / name
 
 
 def _shown(stage: str, row: Mapping[str, Any]) -> list[Point]:

@@ -3,11 +3,13 @@
 import json
 import os
 import sys
+from urllib.parse import unquote
 
 import pytest
 from PIL import Image
 
 from sskd.data.datasets import list_datasets
+from sskd.studies.databases import open_mlflow
 
 FILES = ["--train", "train.json", "--val", "val.json", "--images", "images"]
 ADD = ["data", "add", "mine", *FILES, "--unlabeled-images", "more"]
@@ -64,6 +66,30 @@ def test_toycity_can_be_made_ahead(sskd, workplace):
     done = sskd("data", "make", "toycity")
     assert done.exit_code == 0
     assert (workplace / "runs" / "data" / "toycity" / "dataset.json").is_file()
+
+
+def test_ui_prints_a_link_to_the_comparison_of_each_study(sskd, workplace, monkeypatch):
+    monkeypatch.setattr(os, "execve", lambda *args: None)
+    home = workplace / "runs"
+    home.mkdir()
+    client = open_mlflow(home)
+    ids = {}
+    for name, runs in (("sskd/ablate/two@tiny-toycity", 2), ("sskd/one", 1), ("foreign", 2)):
+        experiment = client.create_experiment(name)
+        found = [
+            client.create_run(experiment, start_time=n).info.run_id for n in range(1, runs + 1)
+        ]
+        for run in found:
+            client.set_terminated(run, "FINISHED")
+        ids[name] = (experiment, found)
+    done = sskd("ui", "--port", "5123")
+    assert done.exit_code == 0
+    links = [line.strip() for line in done.stdout.splitlines() if "compare-runs" in line]
+    assert done.stdout.count("compared:") == len(links) == 1
+    assert "runs of ablate/two@tiny-toycity, compared:" in done.stdout
+    (experiment, (first, second)) = ids["sskd/ablate/two@tiny-toycity"]
+    expected = f'runs=["{second}","{first}"]&experiments=["{experiment}"]'
+    assert unquote(links[0]) == f"http://127.0.0.1:5123/#/compare-runs?{expected}"
 
 
 def test_ui_is_mlflow_the_light_way(sskd, workplace, monkeypatch):

@@ -1,6 +1,9 @@
 """The real engine behind the commands, two steps a stage: what it says, not how well it learns."""
 
 import json
+import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -43,6 +46,40 @@ def test_ablate_then_everything_that_reads_it(sskd, with_toycity):
     assert trained.exit_code == 0, trained.output
     assert "refinement" in trained.stdout
     assert "supervised, loss" not in trained.stdout  # the ablation's teacher is taken again
+
+
+@pytest.mark.slow
+def test_a_search_that_is_killed_goes_on_with_the_same_cells(sskd, with_toycity):
+    labels = "--label-fraction=0.5"
+    command = ["sweep", "contrast", *SETTINGS[:-1], labels, "--trials"]
+    script = (
+        "import sys; from sskd.data import toycity; from sskd.cli.app import main;"
+        "toycity.DEFAULT_COUNTS = toycity.ToycityCounts(source=4, train=40, val=4); main()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, *command, "3"], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "trial-1: " in line:
+            process.kill()
+            break
+    process.communicate()
+    assert process.returncode == -9
+    done = sskd(*command, "3")
+    assert done.exit_code == 0, done.output
+    assert "trial-0 seed 1000: AP" in done.stdout
+    runs = with_toycity / "runs"
+    cells = sorted(path.name for path in (runs / "cells").iterdir())
+    specs = [json.loads((runs / "cells" / cell / "spec.json").read_text()) for cell in cells]
+    assert {spec["held_out_images"] for spec in specs} == {5}
+    assert {spec["labeled_images"] for spec in specs} == {15}
+
+    fresh = with_toycity / "fresh"
+    shutil.copytree(runs / "data" / "toycity", fresh / "data" / "toycity")
+    again = sskd(*command, "3", "--home", str(fresh))
+    assert again.exit_code == 0, again.output
+    assert sorted(path.name for path in (fresh / "cells").iterdir()) == cells
 
 
 @pytest.mark.slow

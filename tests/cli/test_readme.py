@@ -22,6 +22,7 @@ LONG = {
     "evaluate": HELP,
     "ui": HELP,
     "bench": HELP,
+    "list": HELP,
 }
 """What keeps a command from computing or serving, and still has its options parsed."""
 
@@ -49,7 +50,18 @@ def test_every_command_of_the_readme_works(sskd, own_data, with_toycity, monkeyp
 
 @pytest.mark.parametrize("option", sorted(set(re.findall(r"--[a-z][a-z-]+", README))))
 def test_every_option_of_the_readme_exists(sskd, option):
-    commands = ("", "ablate ", "sweep ", "train ", "report ", "ui ", "data add ", "data show ")
+    commands = (
+        "",
+        "list ",
+        "ablate ",
+        "sweep ",
+        "train ",
+        "report ",
+        "ui ",
+        "data add ",
+        "data show ",
+        "bench models ",
+    )
     helps = [sskd(*f"{command}--help".split()).stdout for command in commands]
     assert any(re.search(rf"(^|\s){option}\b", text) for text in helps)
 

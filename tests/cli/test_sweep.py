@@ -62,6 +62,7 @@ def quick_cells(with_toycity, databases, monkeypatch):
         return SimpleNamespace(result=result)
 
     monkeypatch.setattr(running, "run_cell", run_cell)
+    monkeypatch.setattr("sskd.engine.run.run_cell", run_cell)  # as a search imports it
     return computed
 
 
@@ -139,9 +140,55 @@ def test_a_file_of_ones_own_declares_values_by_scale(sskd, quick_cells, with_toy
     assert "tau.yaml: " in done.stderr
 
 
+def test_a_search_goes_on_and_ends_in_a_report(sskd, quick_cells, with_toycity):
+    command = ("sweep", "contrast", "--label-fraction", "0.5")
+    planned = sskd(*command, "--trials", "2", "--dry-run")
+    assert planned.exit_code == 0, planned.output
+    assert "contrast: 2 trials over contrast.temperature, contrast.weight" in planned.stdout
+    assert quick_cells.taus == []
+    quick_cells.stop_at = 1
+    assert sskd(*command, "--trials", "2").exit_code == 130
+    quick_cells.stop_at = None
+    assert sskd(*command, "--trials", "2").exit_code == 0
+    done = sskd(*command, "--trials", "4")
+    assert done.exit_code == 0, done.output
+    assert done.stdout.count("(finished before)") == 2
+    assert quick_cells.taus[0] == 0.2
+    assert len(quick_cells.taus) == len(set(quick_cells.taus)) == 4
+    report = with_toycity / "reports" / "tiny-toycity" / "sweep-contrast.md"
+    text = report.read_text("utf-8")
+    assert done.stdout.splitlines()[-1] == f"report: {report.relative_to(with_toycity)}"
+    assert (report.parent / "sweep-contrast-slices.png").is_file()
+    assert "sskd sweep contrast --trials 4 --label-fraction 0.5" in text
+    state = sskd("status").stdout.splitlines()[1].split()
+    assert state == ["sweep/contrast@tiny-toycity", "4", "0", "0", "0"]
+
+    best = min(quick_cells.taus, key=lambda tau: abs(tau - 0.25))
+    if best == 0.2:
+        assert "the base's own values won" in text
+        return
+    single, paired = (
+        line.split()[1:] for line in text.splitlines() if line.startswith(("sskd t", "sskd a"))
+    )
+    assert f"contrast.temperature={best}" in single
+    assert sskd(*single, "--dry-run").exit_code == 0
+    (with_toycity / "experiments").mkdir()
+    declaration = text.partition("```yaml\n")[2].partition("```")[0]
+    (with_toycity / "experiments" / "contrast-winner.yaml").write_text(declaration)
+    assert sskd(*paired, "--dry-run").exit_code == 0
+
+
 @pytest.mark.parametrize(
     ("command", "says"),
     [
+        ("contrast --seeds 2", "--seeds: a search"),
+        ("contrast --workers 2", "--workers: a search"),
+        ("contrast --values 1,2", "--values goes with --param"),
+        ("contrast --set tau=0.1", "space.tau: the search, or its base, sets it itself"),
+        ("contrast --set data.held_out=0", "never measures on val"),
+        ("contrast --label-fraction 0.2", "raise data.held_out or data.label_fraction"),
+        ("tau --trials 3", "--trials: tau has declared values"),
+        ("--param tau --set data.held_out=0.2", "numbers are of val"),
         ("", "say one of a NAME and --param"),
         ("tau --param tau", "say one of a NAME and --param"),
         ("tua", "no sweep 'tua'; did you mean 'tau'?"),

@@ -4,13 +4,16 @@ from typing import Any
 
 import pytest
 
-from sskd.config import base_for, build_config
+from sskd.config import base_for, build_config, canonical, digest
 from sskd.engine.stages import Stage, fingerprint, plan_stages
 
 
 def plan(changes: dict[str, Any], data: str = "toycity") -> dict[str, Stage]:
     config = build_config(base_for("tiny", data), changes)
-    stages = plan_stages(config, data_sha="d", split_sha=f"s{config.data.label_fraction}")
+    split = f"s{config.data.label_fraction}"
+    if config.data.held_out:
+        split += f" without {config.data.held_out}"
+    stages = plan_stages(config, data_sha="d", split_sha=split)
     return {stage.name: stage for stage in stages}
 
 
@@ -134,3 +137,26 @@ def test_cells_differ_by_seed_even_where_their_stages_do_not() -> None:
         config = build_config(base_for("tiny", "toycity"), zero_shot | {"seed": seed})
         names.add(fingerprint(config, plan_stages(config, data_sha="d", split_sha="s")))
     assert len(names) == 2
+
+
+def test_without_held_out_images_no_key_is_another_than_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hashed: list[str] = []
+
+    def spy(value: object) -> str:
+        hashed.append(canonical(value))
+        return digest(value)
+
+    monkeypatch.setattr("sskd.engine.stages.digest", spy)
+    plan({})
+    assert hashed
+    assert not any("held_out" in text for text in hashed)
+
+
+def test_held_out_images_touch_whatever_trains_on_the_rest_and_every_evaluation() -> None:
+    before, after = plan({}), plan({"data.held_out": 0.25})
+    same = [name for name in before if before[name].key == after[name].key]
+    assert same == ["pretraining"]  # it reads the source domain alone
+    other = plan({"data.held_out": 0.5})
+    assert after["evaluate_pretraining"].key != other["evaluate_pretraining"].key

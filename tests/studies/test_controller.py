@@ -118,6 +118,23 @@ def test_a_shared_stage_is_replayed_into_every_run_that_reuses_it(home, launch):
     assert first == second
 
 
+def test_the_final_model_is_offered_once_where_its_weights_are(home, launch):
+    launch()
+    (home / "studies" / "ablate-negatives@tiny-toycity" / "shown").rename(home / "forgotten")
+    launch()  # finishes every run again
+    client = open_mlflow(home)
+    experiment = client.get_experiment_by_name(f"sskd/{EXPERIMENT}")
+    models = client.search_logged_models([experiment.experiment_id])
+    assert {model.source_run_id for model in models} == {r.info.run_id for r in runs(home).values()}
+    assert sorted(model.name for model in models) == ["fusion-s0", "mask-s0"]
+    for model in models:
+        place = Path(model.tags["sskd.weights"])
+        assert place.name == "weights.safetensors"
+        assert place.parent.is_dir()
+        assert place.parent.name.startswith("transfer-")
+        assert model.status.value == "READY"
+
+
 def test_few_metric_keys_and_only_finite_values(home, launch):
     launch()
     run = runs(home)["mask/s0"]

@@ -1,0 +1,70 @@
+"""Teacher to student on logarithmic axes: equal slopes are equal factors."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator
+
+from sskd.reporting.efficiency_table import QUANTITIES, Quantity, factor, ours
+from sskd.reporting.style import INK, colour, house_style, save
+from sskd.studies.efficiency import Both
+from sskd.studies.measurements import Measurement
+
+__all__ = ["draw_efficiency"]
+
+_PAPER = "#777777"
+
+
+def draw_efficiency(measured: Sequence[Measurement], paper: Both, path: Path) -> None:
+    """A panel a quantity, a line a measurement and one for the paper.
+
+    Args:
+        measured: At least one.
+        paper: What the paper prints.
+        path: Of the chart without its ending; PNG and PDF are written.
+    """
+    lines = [(_label(m), ours(m), colour(i), "o") for i, m in enumerate(measured)]
+    lines.append(("paper", paper, _PAPER, "s"))
+    # Images a second are the time again, upside down.
+    shown = [quantity for quantity in QUANTITIES if quantity.word]
+    with house_style():
+        figure = Figure(figsize=(9.2, 3.0), layout="constrained")
+        panels = figure.subplots(1, len(shown))
+        for axes, quantity in zip(panels, shown, strict=True):
+            _panel(axes, quantity, lines)
+        figure.legend(
+            *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(lines)
+        )
+        save(figure, path, ("png", "pdf"))
+
+
+def _panel(axes: Axes, quantity: Quantity, lines: Sequence[tuple[str, Both, str, str]]) -> None:
+    for label, models, hue, marker in lines:
+        values = [
+            getattr(m, quantity.name) / quantity.unit for m in (models.teacher, models.student)
+        ]
+        axes.plot((0, 1), values, color=hue, marker=marker, label=label, linewidth=1.6)
+        middle = (values[0] * values[1]) ** 0.5
+        axes.annotate(
+            f"{factor(models, quantity.name):.2g} times",
+            (0.5, middle),
+            xytext=(4, 4),
+            textcoords="offset points",
+            color=hue if hue != _PAPER else INK,
+            fontsize=8,
+        )
+    axes.set_yscale("log")
+    axes.set_xlim(-0.35, 1.35)
+    axes.set_xticks((0, 1), ("teacher", "student"))
+    axes.set_title(quantity.label)
+    axes.yaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.minorticks_off()
+    axes.margins(y=0.15)
+
+
+def _label(measured: Measurement) -> str:
+    height, width = measured.size
+    return f"ours, {measured.environment['device']}, {height}x{width}"

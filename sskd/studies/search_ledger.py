@@ -1,0 +1,171 @@
+"""The ledger of a search, in Optuna: what was tried, in which place of the sequence, with what end.
+
+As in the ledger of an ablation every trial is queued with its settings and only then taken: the
+study's own sampler chooses nothing, so that a kill between two steps leaves a trial that is whole.
+The search's lock is held; a trial found running belongs to nobody and is gone on with.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal
+
+from sskd.studies.databases import open_optuna
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.distributions import BaseDistribution
+    from optuna.trial import FrozenTrial
+
+__all__ = ["Entry", "SearchLedger"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """The last trial of one place in the sequence."""
+
+    place: int
+    trial: int
+    """Optuna's number: a place that failed has several trials."""
+    state: Literal["complete", "pruned", "failed", "open"]
+    params: Mapping[str, Any]
+    fingerprint: str
+    values: tuple[float, ...] | None = None
+    early: float | None = None
+    """AP after the short schedule, where there is pruning."""
+    error: str | None = None
+
+
+class SearchLedger:
+    """The study behind a search, opened under its lock; a context manager."""
+
+    def __init__(
+        self,
+        home: Path,
+        experiment: str,
+        plan: str,
+        space: Mapping[str, "BaseDistribution"],
+        *,
+        objectives: int,
+    ) -> None:
+        """Open or make the study.
+
+        Args:
+            home: Of the study.
+            experiment: Of the search.
+            plan: What the search is about, by content.
+            space: As Optuna has it.
+            objectives: One, or two: the second is to be low.
+        """
+        import optuna
+        from optuna.study import StudyDirection
+
+        self._space = dict(space)
+        self._storage = open_optuna(home)
+        self._study = optuna.create_study(
+            study_name=f"{experiment}#{plan}",
+            storage=self._storage,
+            load_if_exists=True,
+            directions=[StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE][:objectives],
+            sampler=optuna.samplers.RandomSampler(seed=0),
+            pruner=optuna.pruners.NopPruner(),
+        )
+        for key, text in (("experiment", experiment), ("plan", plan)):
+            if self._study.user_attrs.get(key) != text:
+                self._study.set_user_attr(key, text)
+
+    def __enter__(self) -> "SearchLedger":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._storage.remove_session()
+        self._storage.engine.dispose()
+
+    def entries(self) -> dict[int, Entry]:
+        """The last trial of every place, by place."""
+        found = {}
+        for trial in self._study.get_trials(deepcopy=False):
+            if "place" in trial.user_attrs:
+                found[trial.user_attrs["place"]] = _entry(trial)
+        return dict(sorted(found.items()))
+
+    def begin(self, place: int, params: Mapping[str, Any], fingerprint: str) -> int:
+        """Take a place's trial, queued or left running, or a new one.
+
+        Args:
+            place: In the sequence.
+            params: Of the trial, by dotted key.
+            fingerprint: Of its cell.
+
+        Returns:
+            Optuna's number of it.
+        """
+        from optuna.trial import TrialState
+
+        last = self.entries().get(place)
+        if last is None or last.state != "open":
+            attributes = {"place": place, "params": dict(params), "fingerprint": fingerprint}
+            self._study.enqueue_trial(
+                dict(params), user_attrs=attributes | {"name": f"trial-{place}"}
+            )
+        elif self._study.get_trials(deepcopy=False)[last.trial].state is TrialState.RUNNING:
+            return last.trial
+        # One trial at a time: the only one that is queued.
+        return self._study.ask(fixed_distributions=self._space).number
+
+    def note_early(self, trial: int, value: float) -> None:
+        """Enter the AP of a trial's short schedule."""
+        self._trial(trial).set_user_attr("early", value)
+
+    def complete(self, trial: int, values: tuple[float, ...]) -> None:
+        """Enter what a trial came to."""
+        self._study.tell(trial, list(values))
+
+    def prune(self, trial: int) -> None:
+        """Enter that a trial was given up after its short schedule."""
+        from optuna.trial import TrialState
+
+        self._study.tell(trial, state=TrialState.PRUNED)
+
+    def fail(self, trial: int, error: str) -> None:
+        """Enter why a trial failed."""
+        from optuna.trial import TrialState
+
+        self._trial(trial).set_user_attr("error", error)
+        self._study.tell(trial, state=TrialState.FAIL)
+
+    def _trial(self, number: int) -> "optuna.Trial":
+        import optuna
+
+        study = self._storage.get_study_id_from_name(self._study.study_name)
+        known = self._storage.get_trial_id_from_study_id_trial_number(study, number)
+        return optuna.Trial(self._study, known)
+
+
+def _entry(trial: "FrozenTrial") -> Entry:
+    from optuna.trial import TrialState
+
+    state: Literal["complete", "pruned", "failed", "open"] = "open"
+    if trial.state is TrialState.COMPLETE:
+        state = "complete"
+    elif trial.state is TrialState.PRUNED:
+        state = "pruned"
+    elif trial.state is TrialState.FAIL:
+        state = "failed"
+    said = trial.user_attrs
+    return Entry(
+        place=said["place"],
+        trial=trial.number,
+        state=state,
+        params=said["params"],
+        fingerprint=said["fingerprint"],
+        values=tuple(trial.values) if state == "complete" else None,
+        early=said.get("early"),
+        error=said.get("error"),
+    )

@@ -1,0 +1,80 @@
+"""Sizes that are told without weights."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from sskd.bench.architecture import describe, input_size, saved_bytes, without_weights
+from sskd.config import ModelConfig, build_config, load_scale
+from sskd.models.encoders import build_encoder
+from sskd.models.student import InstanceSegmenter, num_parameters
+from sskd.studies.efficiency import load_efficiency
+
+
+def model_of(scale: str, role: str, **encoder) -> ModelConfig:
+    raw = load_scale(scale)[role]
+    raw["encoder"] |= encoder
+    return ModelConfig.model_validate_json(json.dumps(raw))
+
+
+def test_a_linear_map_by_hand():
+    model = nn.Sequential(nn.Conv2d(3, 5, 1), nn.ReLU()).to("meta")
+    images = torch.empty(2, 3, 4, 6, device="meta")
+    # The convolution keeps its input, ReLU its output; neither keeps a parameter anew.
+    assert saved_bytes(model, images) == 4 * (2 * 3 * 4 * 6 + 2 * 5 * 4 * 6)
+
+
+@pytest.mark.parametrize("role", ["teacher", "student"])
+def test_the_meta_device_tells_what_the_processor_does(role):
+    config = model_of("tiny", role)
+    told = describe(config, size=(64, 96), classes=5)
+    model = InstanceSegmenter(config, num_classes=5)
+    assert told.encoder_parameters == num_parameters(model.encoder)
+    assert told.activation_bytes == saved_bytes(model, torch.zeros(1, 3, 64, 96))
+    del model.projection
+    assert told.parameters == num_parameters(model)
+
+
+def test_operations_without_the_projection_and_twice_a_multiply_add():
+    config = model_of("tiny", "student")
+    small, large = (describe(config, size=(s, s)).flops for s in (64, 128))
+    # Convolutions grow with the pixels, the queries' own layers do not.
+    assert 3 * small < large < 4 * small
+    wide = config.model_copy(
+        update={"projection": config.projection.model_copy(update={"hidden": 999})}
+    )
+    assert describe(wide, size=(64, 64)).flops == small
+
+
+def test_the_papers_student_stands_beside_the_papers_number():
+    told = describe(model_of("paper", "student"), size=(56, 56))
+    assert told.parameters == 54_521_929
+    assert told.parameters / load_efficiency(Path("/nowhere")).paper.student.parameters < 1.06
+
+
+@pytest.mark.parametrize("encoder", ["resnet50", "sam2-hiera-small", "dinov2-small"])
+def test_encoders_have_the_parameters_of_table_5(encoder):
+    model = model_of("paper", "student", name=encoder)
+    paper = load_efficiency(Path("/nowhere")).encoders[encoder].paper_parameters
+    with torch.device("meta"):
+        ours = num_parameters(build_encoder(without_weights(model).encoder))
+    assert ours == pytest.approx(paper, rel=0.04)
+
+
+def test_the_size_at_test_time():
+    def of(scale: str, **changes) -> tuple[int, int]:
+        return input_size(build_config(load_scale(scale), changes))
+
+    assert of("tiny") == (96, 96)
+    assert of("paper") == (1024, 2048)
+    assert of("paper", **{"evaluation.window": 640}) == (640, 640)
+    assert of("paper", **{"views.crop": [1024, 512]}) == (2048, 1024)
+
+
+def test_weights_are_not_looked_for():
+    config = model_of("small", "teacher", weights="/nowhere/at/all")
+    assert without_weights(config).encoder.weights == "none"
+    describe(config, size=(64, 64))

@@ -1,0 +1,48 @@
+"""The list of models; what its numbers are is tested beside where they come from."""
+
+import re
+
+import pytest
+
+from sskd.bench.architecture import Architecture
+from sskd.cli import models
+
+
+def columns(text: str) -> list[list[str]]:
+    return [re.split(r" {2,}", line) for line in text.splitlines()]
+
+
+@pytest.fixture
+def describe(monkeypatch):
+    def tell(config, *, size):
+        if config.encoder.name.startswith("efficientnet"):
+            raise ValueError("needs a package")
+        return Architecture(10_400_000, 9_600_000, 7 * size[0] * 10**9, 2**24)
+
+    monkeypatch.setattr(models, "describe", tell)
+
+
+@pytest.mark.usefixtures("describe")
+def test_every_scale_and_variant_has_a_row_beside_the_papers_number(sskd):
+    done = sskd("list", "--models")
+    assert done.exit_code == 0, done.output
+    rows = columns(done.stdout)
+    labels = [row[0] for row in rows if len(row) > 2]
+    assert labels[1:7] == [f"{s} {r}" for s in ("tiny", "small", "paper")
+                           for r in ("teacher", "student")]  # fmt: skip
+    assert ["paper student", "dinov2-small, dpt", "512x1024", "10.4M", "52M", "9.6M", "22M",
+            "3584.0", "16 MiB"] in rows  # fmt: skip
+    assert ["paper student with", "sam2-hiera-small, dpt", "512x1024", "10.4M", "9.6M", "35M",
+            "3584.0", "16 MiB"] in rows  # fmt: skip
+    assert ["tiny student", "tiny-conv, fpn", "96x96", "10.4M", "9.6M", "672.0", "16 MiB"] in rows
+    variants = [row[1] for row in rows if row[0] == "paper student with"]
+    assert variants == [
+        *("resnet50, dpt", "sam2-hiera-small, dpt", "dinov2-base, dpt", "dinov2-large, dpt"),
+        "dinov2-small, fpn",
+    ]
+
+
+@pytest.mark.usefixtures("describe")
+def test_a_missing_package_costs_one_row(sskd):
+    rows = columns(sskd("list", "--models").stdout)
+    assert ["small student", "efficientnet-lite0, fpn", "needs a package"] in rows
