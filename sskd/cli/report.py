@@ -56,11 +56,11 @@ def report(
     from sskd.studies.efficiency import EFFICIENCY
 
     chosen = parse_formats(formats)
-    if EFFICIENCY in (names or ()):
+    if EFFICIENCY in (names or []):
         from sskd.cli.efficiency import write_efficiency
 
         say(f"report: {write_efficiency(scale, data, tuple(settings or ()), home, out)}")
-        names = [name for name in names or () if name != EFFICIENCY]
+        names = [name for name in names or [] if name != EFFICIENCY]
         if not names:
             return
     options = LaunchOptions(

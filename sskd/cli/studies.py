@@ -9,9 +9,7 @@ from typing import Annotated
 import typer
 
 from sskd.cli.console import print_table, say
-from sskd.cli.options import (
-    Home,
-)
+from sskd.cli.options import Home
 
 __all__ = ["list_", "status", "ui"]
 
