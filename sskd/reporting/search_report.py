@@ -142,7 +142,7 @@ def _held_out(entries: Mapping[int, Entry], home: Path) -> str:
         if spec.get("held_out_images"):
             count = spec["held_out_images"]
             return f"{count} of the {count + spec['labeled_images']}"
-    return "a part"
+    return "a part of the"
 
 
 def _row(planned: PlannedSearch, entry: Entry) -> list[str]:
@@ -228,7 +228,7 @@ def _draw_slices(planned: PlannedSearch, entries: Mapping[int, Entry], path: Pat
                 )
             axes.set_xlabel(short_name(key))
         panels[0].set_ylabel("AP on held-out images (%)")
-        save(figure, path)
+        save(figure, path.with_suffix(""))
 
 
 def _position(value: Any, dimension: Dimension) -> float:
