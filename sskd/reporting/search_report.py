@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sskd.config import canonical
@@ -23,6 +24,9 @@ from sskd.studies.search_plan import DEVELOPMENT_SEED, PlannedSearch
 from sskd.studies.sweep_files import Dimension
 
 __all__ = ["best_place", "winner_settings", "write_search_report"]
+
+TICKS = 4
+"""Intervals between the ticks of a logarithmic axis."""
 
 
 def write_search_report(
@@ -142,7 +146,7 @@ def _held_out(entries: Mapping[int, Entry], home: Path) -> str:
         if spec.get("held_out_images"):
             count = spec["held_out_images"]
             return f"{count} of the {count + spec['labeled_images']}"
-    return "a part"
+    return "a part of the"
 
 
 def _row(planned: PlannedSearch, entry: Entry) -> list[str]:
@@ -209,10 +213,7 @@ def _draw_slices(planned: PlannedSearch, entries: Mapping[int, Entry], path: Pat
         figure = Figure(figsize=(2.9 * len(dimensions) + 0.6, 2.9), layout="constrained")
         panels = figure.subplots(1, len(dimensions), squeeze=False, sharey=True)[0]
         for axes, (key, dimension) in zip(panels, dimensions.items(), strict=True):
-            if dimension.values is not None:
-                axes.set_xticks(range(len(dimension.values)), [_spell(v) for v in dimension.values])
-            elif dimension.log:
-                axes.set_xscale("log")
+            _draw_axis(axes, dimension)
             for number, entry in enumerate(known):
                 assert entry.values is not None
                 own = entry.params == planned.space.default
@@ -228,7 +229,23 @@ def _draw_slices(planned: PlannedSearch, entries: Mapping[int, Entry], path: Pat
                 )
             axes.set_xlabel(short_name(key))
         panels[0].set_ylabel("AP on held-out images (%)")
-        save(figure, path)
+        save(figure, path.with_suffix(""))
+
+
+def _draw_axis(axes: Axes, dimension: Dimension) -> None:
+    """The whole of what a setting may be, with few ticks: those of a log axis would overlap."""
+    if dimension.values is not None:
+        axes.set_xticks(range(len(dimension.values)), [_spell(v) for v in dimension.values])
+    elif dimension.log:
+        assert dimension.low is not None
+        assert dimension.high is not None
+        axes.set_xscale("log")
+        ratio = dimension.high / dimension.low
+        ticks = [dimension.low * ratio ** (i / TICKS) for i in range(TICKS + 1)]
+        axes.set_xticks(ticks, [f"{tick:.2g}" if tick < 100 else f"{tick:.0f}" for tick in ticks])
+        axes.minorticks_off()
+        margin = ratio**0.05
+        axes.set_xlim(dimension.low / margin, dimension.high * margin)
 
 
 def _position(value: Any, dimension: Dimension) -> float:

@@ -26,6 +26,9 @@ DIGITS = 4
 TARGET_QUANTILE = 0.25
 """The best quarter is what PED-ANOVA explains; Optuna's own tenth of a dozen trials is one."""
 
+FEWEST = 8
+"""Complete trials for shares of importance to be worth showing: the best quarter is two then."""
+
 
 @dataclass(frozen=True)
 class Space:
@@ -165,7 +168,7 @@ def importance(space: Space, history: Sequence[Found]) -> dict[str, float]:
     # Of AP alone, in a study that knows that it is to be high: given a function in its place,
     # PED-ANOVA explains what is low.
     complete = [Found(f.params, f.values[:1]) for f in history if f.values is not None]
-    if len(complete) < 4 or len({found.values for found in complete}) < 2:
+    if len(complete) < FEWEST or len({found.values for found in complete}) < 2:
         return {}
     study = _in_memory(1, optuna.samplers.RandomSampler(seed=0))
     study.add_trials(_as_trials(space, complete))

@@ -108,21 +108,6 @@ def test_an_interrupted_sweep_goes_on_with_the_same_trials(sskd, quick_cells, wi
     assert "cells: 4, done: 4" in after
 
 
-def test_the_bases_own_value_is_the_reference(sskd, quick_cells, with_toycity):
-    sskd("sweep", "--param", "tau", "--values", "0.3,0.2", *QUICK, "--out", "with")
-    sskd("sweep", "--param", "tau", "--values", "0.3,0.25", *QUICK, "--out", "without")
-    reference = [
-        next(
-            line
-            for line in (with_toycity / folder / "sweep-tau.md").read_text("utf-8").splitlines()
-            if "(reference)" in line
-        )
-        for folder in ("with", "without")
-    ]
-    assert "tau = 0.2 " in reference[0]
-    assert "tau = 0.3 " in reference[1]
-
-
 def test_a_file_of_ones_own_declares_values_by_scale(sskd, quick_cells, with_toycity):
     folder = with_toycity / "sweeps"
     folder.mkdir()
@@ -186,7 +171,10 @@ def test_a_search_goes_on_and_ends_in_a_report(sskd, quick_cells, with_toycity):
         ("contrast --values 1,2", "--values goes with --param"),
         ("contrast --set tau=0.1", "space.tau: the search, or its base, sets it itself"),
         ("contrast --set data.held_out=0", "never measures on val"),
-        ("contrast --label-fraction 0.2", "raise data.held_out or data.label_fraction"),
+        (
+            "contrast --label-fraction 0.3 --set data.held_out=0.05",
+            "raise data.held_out or data.label_fraction",
+        ),
         ("tau --trials 3", "--trials: tau has declared values"),
         ("--param tau --set data.held_out=0.2", "numbers are of val"),
         ("", "say one of a NAME and --param"),

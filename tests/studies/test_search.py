@@ -243,6 +243,7 @@ def test_parameters_are_those_of_the_model_in_use(tmp_path):
 
 def test_the_report_says_what_the_numbers_are_and_how_to_confirm_them(launch, home, tmp_path):
     entries = launch(8, run=failing_at(3))
+    assert importance(launch.planned.space, []) == {}
     facts = {"home": home, "command": "sskd sweep mine", "confirm": ["sskd train", "sskd ablate"]}
     path = write_search_report(launch.planned, entries, out=tmp_path / "a", **facts)
     text = path.read_text("utf-8")
@@ -258,6 +259,7 @@ def test_the_report_says_what_the_numbers_are_and_how_to_confirm_them(launch, ho
     assert declaration["variants"]["winner"]["changes"] == dict(best.params)
     again = write_search_report(launch.planned, entries, out=tmp_path / "b", **facts)
     for name in ("sweep-mine.md", "sweep-mine-slices.png"):
+        assert f"({name})" in text or name.endswith(".md")
         assert (tmp_path / "a" / name).read_bytes() == (again.parent / name).read_bytes()
 
 
