@@ -107,8 +107,10 @@ def _bounds(
     """
     weights = member.to(pool.class_scores)
     total = weights.sum(dim=0)
-    apart, lacking = 0.0, 1.0  # |y - mean|^2 and 1 - |y|^2, of the pool, for every pool
-    here, missing = 0.0, 1.0  # the same, of the anchors
+    zero = torch.zeros_like(weights)
+    apart, lacking = zero, zero + 1  # |y - mean|^2 and 1 - |y|^2, of the pool's locations
+    here = zero.new_zeros(len(of), weights.shape[1])  # the same, of the anchors
+    missing = here[:, :1] + 1
     for field, visible in (("slot_scores", seen), ("class_scores", None)):
         theirs, own = getattr(pool, field), getattr(anchors, field)
         common = 0.0 if visible is not None else theirs.mean(dim=0)

@@ -309,7 +309,8 @@ def _groups(
         The groups, all of one size; the pool of each; and anchors that are left over.
     """
     pools, counts = (x.tolist() for x in torch.unique_consecutive(of, return_counts=True))
-    size = min(count // math.ceil(count / limit) for count in counts)
+    # A pool of which little is left waits, rather than make all groups small.
+    size = min(n // math.ceil(n / limit) for n in counts if 2 * n >= max(counts))
     groups, whose, rest = [], [], []
     for pool, some in zip(pools, torch.split(left, counts), strict=True):
         number = len(some) // size

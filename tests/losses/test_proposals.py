@@ -157,7 +157,7 @@ def test_conformance(scope, replacement):
 @pytest.mark.parametrize("scope", ["same-image", "other-images"])
 def test_images_of_different_sizes_are_drawn_together(scope):
     """In one tile stand groups of several images; what does not fill a group comes later."""
-    rows = torch.cat([torch.arange(80), torch.arange(80, 110), torch.arange(160, 233)])
+    rows = torch.cat([torch.arange(80), torch.arange(80, 130), torch.arange(160, 233)])
     pool = pick(make_locations(), rows[torch.randperm(len(rows), generator=seeded(3))])
     how = law(scope=scope)
     tiles = list(
