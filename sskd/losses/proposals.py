@@ -1,11 +1,10 @@
 """Draws negatives by rejection from proposals that many anchors share: exact, linear in the pool.
 
-Two unit score vectors differ by ``d = 1 - <y, y'>``, which is half their squared distance. So
-around the pool's mean, an anchor's distance and the pool's radius bound its ``d`` from above, and
-``(d / bound) ** exponent`` is a probability: accept a uniform proposal with it, and what is
-accepted follows the law exactly. A group of anchors is shown the same proposals, hence all is
-matrix products; what each anchor keeps, its first ``k`` acceptances, are independent draws. Only
-different anchors' draws depend on each other: see ``GROUP`` and ``_accepted``.
+With a ``bound`` of an anchor's ``d`` (see ``pools``), ``(d / bound) ** exponent`` is a probability:
+accept a uniform proposal with it, and what is accepted follows the law exactly. A group of anchors
+is shown the same proposals, hence all is matrix products; what each anchor keeps, its first ``k``
+acceptances, are independent draws. Only different anchors' draws depend on each other: see
+``GROUP`` and ``acceptance``.
 
 An anchor with too few acceptances is drawn anew, never cut short; after some rounds it is drawn
 from its row of weights. A round's outcome is thrown away whole: how many proposals an anchor
@@ -24,8 +23,19 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from sskd.losses.acceptance import (
+    EXTRA,
+    accept,
+    draw_directions,
+    first_of_each,
+    keep_first,
+    score_table,
+    take,
+    weigh,
+)
 from sskd.losses.dense_draw import draw_negatives, negative_weights
-from sskd.losses.negatives import ROUNDING, SCOPES, SLOTS, Locations
+from sskd.losses.negatives import Locations
+from sskd.losses.pools import Pools, make_pools
 
 __all__ = ["GROUP", "Law", "Tile", "Watch", "propose"]
 
@@ -36,20 +46,29 @@ measures both."""
 ROUNDS = 3
 """Of proposals, before what is left is drawn from rows of weights."""
 
+FEW = 2**17
+"""Entries of rows of weights: where what is left takes no more, no further round is worth it."""
+
 MOST = 8
 """Times the pool's size: with more proposals than that, rows of weights are cheaper."""
 
 SPARE = 3.0
 """Standard deviations of an anchor's acceptances, on top of what it needs on average."""
 
-PATIENCE = 0.005
+PATIENCE = 0.02
 """Share of the anchors, the hardest, that the number of proposals does not care for."""
+
+REACH = 2.0
+"""Times the median anchor's need: who needs more proposals than that waits for a further round."""
 
 TABLE = 2**19
 """Entries of a tile's tables at most: they stay in the processor's cache."""
 
-WATCHED = 512
+WATCHED = 256
 """Anchors of a step, if there are so many, of which the diagnostics are taken."""
+
+WATCHED_A_GROUP = 32
+"""At least, if so many are watched: to watch more groups would cost more than it says."""
 
 ROWS = 2**21
 """Entries of the tables of weights of anchors that are drawn from them, at most."""
@@ -74,6 +93,8 @@ class Watch(NamedTuple):
     """``d`` of every pair, to its rounding."""
     log_total: Float[Tensor, "g w"]
     """Logarithm of the sum of the anchor's weights over its pool, estimated."""
+    fair: Bool[Tensor, "g w"]
+    """Whether the anchor is of a sample that stands for all."""
 
 
 class Tile(NamedTuple):
@@ -106,8 +127,7 @@ def propose(
 ) -> Iterator[Tile]:
     """Draw every anchor's negatives.
 
-    Waits for the device a few times for each block of anchors with a pool of their own, and for
-    each further round; never in a tile.
+    Waits for the device a few times, and for each further round; never in a tile.
 
     Args:
         anchors: Where negatives are needed.
@@ -122,255 +142,187 @@ def propose(
         Each anchor once with its negatives, if it has any. An anchor that came without is in a
         later tile again, or has none.
     """
-    for block in _blocks(anchors, pool, law, own):
-        left = torch.nonzero(block.rate > 0)[:, 0]
-        watched = math.ceil(WATCHED * len(left) / len(anchors.images))  # still to do
-        tried = False
-        for _ in range(ROUNDS):
-            if not len(left):
-                break
-            number = _proposals(block.rate[left], law.num_negatives)
-            if number > MOST * len(block.members):
-                break
-            groups, rest = _groups(left, min(group, max(1, TABLE // number)))
-            drawn = _integers(len(block.members), (len(groups), number), generator, left)
-            complete = []
-            size = max(1, TABLE // (number * groups.shape[1]))
-            for some, theirs in zip(
-                torch.split(groups, size), torch.split(drawn, size), strict=True
-            ):
-                watch = math.ceil(watched / len(some)) if not tried else some.shape[1]
-                tile = _accepted(block, some, theirs, law, generator, watch)
-                watched -= some.numel()
-                complete.append(tile.complete)
-                yield tile._replace(first_try=not tried)
-            left, tried = torch.cat([groups[~torch.cat(complete)], rest]), True
-        yield from _from_rows(anchors, pool, block, left, law, generator, first_try=not tried)
+    pools = make_pools(
+        anchors,
+        pool,
+        own=own,
+        exponent=law.exponent,
+        scope=law.scope,
+        cross_image_slots=law.cross_image_slots,
+    )
+    needs = _needs(pools, law.num_negatives)
+    possible = torch.nonzero(~needs.isnan())[:, 0]
+    every = max(1, len(possible) // WATCHED)
+    fair = torch.zeros_like(needs, dtype=torch.bool)
+    draw = _Draw(
+        anchors, pool, own, law, pools, generator, score_table(anchors), score_table(pool), fair
+    )
+    costly = needs[possible].isinf()
+    rows, left = possible[costly], possible[~costly]
+    fair[rows[::every]] = True
+    tried = False
+    for _ in range(ROUNDS):
+        if not len(left) or (tried and len(left) * len(pool.images) <= FEW):
+            break
+        left = left[pools.of[left].argsort(stable=True)]
+        number = _number(needs[left])
+        later = needs[left] > REACH * number
+        limit = min(group, max(1, TABLE // number))
+        groups, of, rest = _groups(left[~later], pools.of[left[~later]], limit)
+        rest = torch.cat([rest, left[later]])
+        step, watched = 1, len(groups)
+        if not tried:
+            step, watched = _watch(groups, every)
+            fair[groups[:watched, ::step]] = True
+            fair[rest[::every]] = True
+        weigh(draw.own_table, pools.bound, exponent=law.exponent, generator=generator)
+        candidates = draw.candidates(of, number)
+        directions = draw_directions(candidates.shape, generator, draw.table)
+        complete = []
+        size = max(1, TABLE // (number * groups.shape[1]))
+        for first in range(0, len(groups), size):
+            some = slice(first, first + size)
+            seen = step if first < watched else 0
+            tile = draw.tile(groups[some], of[some], candidates[some], directions[some], seen)
+            complete.append(tile.complete)
+            yield tile._replace(first_try=not tried)
+        left, tried = torch.cat([groups[~torch.cat(complete)], rest]), True
+    yield from draw.from_rows(torch.cat([rows, left]), first_try=not tried)
 
 
 @dataclass(frozen=True)
-class _Block:
-    """Anchors that draw from the same part of the pool with the same vectors."""
+class _Draw:
+    """What the tiles of all rounds have in common."""
 
-    anchors: Int[Tensor, " a"]
-    members: Int[Tensor, " p"]
-    """The part of the pool."""
-    vectors: Float[Tensor, "a v"]
-    member_vectors: Float[Tensor, "p v"]
-    bound: Float[Tensor, " a"]
-    """Of ``d``, from above."""
-    rate: Float[Tensor, " a"]
-    """Probability that a proposal is accepted, from below; 0 for an anchor without negatives."""
-    own: Int[Tensor, " a"] | None
-    """Where the anchors are in the pool, if they are."""
+    anchors: Locations
+    pool: Locations
+    own: Int[Tensor, " n"] | None
+    law: Law
+    pools: Pools
+    generator: torch.Generator
+    own_table: Float[Tensor, "n v_plus_4"]
+    table: Float[Tensor, "q v_plus_4"]
+    fair: Bool[Tensor, " n"]
+    """A sample of the anchors that stands for all."""
+
+    def candidates(self, of: Int[Tensor, " g"], number: int) -> Int[Tensor, "g r"]:
+        """Uniform proposals from the pool of each group."""
+        # In float64, as whole numbers would need one limit for all pools.
+        shape = (len(of), number)
+        drawn = torch.rand(
+            shape, generator=self.generator, device=self.generator.device, dtype=torch.float64
+        )
+        start, size = self.pools.start[of], self.pools.size[of]
+        place = (drawn.to(of.device) * size[:, None]).long() + start[:, None]
+        return self.pools.order[place.remainder_(len(self.pools.order))]
+
+    def tile(
+        self,
+        rows: Int[Tensor, "g t"],
+        of: Int[Tensor, " g"],
+        candidates: Int[Tensor, "g r"],
+        directions: Float[Tensor, "g r 3"],
+        step: int,
+    ) -> Tile:
+        """Who keeps which candidates; every so-manieth anchor is watched, none if ``step`` is 0."""
+        law = self.law
+        own, theirs = take(self.own_table, rows), take(self.table, candidates)
+        theirs[..., -EXTRA:-1] = directions
+        if self.pools.slots_of is not None:
+            elsewhere = self.pool.images[candidates] != self.pools.slots_of[of][:, None]
+            theirs[..., : self.anchors.slot_scores.shape[1]].masked_fill_(elsewhere[..., None], 0)
+        bound = self.pools.bound[rows]
+        accepted = accept(own, theirs, bound, exponent=law.exponent)
+        if self.own is not None and own.shape[-1] == EXTRA:  # with a score, one's own is 0
+            accepted.mul_(self.own[rows][..., None] != candidates[:, None])
+        watch = None
+        if step:
+            share = accepted[:, ::step].mean(dim=-1).clamp(min=1 / candidates.shape[1])
+            log_total = (share * self.pools.size[of][:, None]).log()
+            log_total += law.exponent * bound[:, ::step].log()
+            vectors = own[:, ::step, :-EXTRA]
+            scores = 1 - vectors @ theirs[..., :-EXTRA].mT
+            watch = Watch(step, scores, log_total, self.fair[rows[:, ::step]])
+        if not law.replacement:
+            accepted = first_of_each(accepted, candidates)
+        complete = keep_first(accepted, law.num_negatives)
+        return Tile(
+            anchors=rows,
+            candidates=candidates,
+            kept=accepted,
+            complete=complete,
+            repeated=torch.zeros_like(complete),
+            first_try=True,
+            watch=watch,
+        )
+
+    def from_rows(self, left: Int[Tensor, " l"], *, first_try: bool) -> Iterator[Tile]:
+        """Those that proposals did not serve, each with candidates of its own: its negatives."""
+        law = self.law
+        if not len(left):
+            return
+        for rows in torch.split(left, max(1, ROWS // len(self.pool.images))):
+            weights = negative_weights(
+                Locations(*(values[rows] for values in self.anchors)),
+                self.pool,
+                own=None if self.own is None else self.own[rows],
+                exponent=law.exponent,
+                scope=law.scope,
+                cross_image_slots=law.cross_image_slots,
+            )
+            draw = draw_negatives(
+                weights, law.num_negatives, replacement=law.replacement, generator=self.generator
+            )
+            scores = weights.gather(1, draw.indices).pow(1 / law.exponent)
+            log_total = weights.sum(dim=1).log()
+            yield Tile(
+                anchors=rows[:, None],
+                candidates=draw.indices,
+                kept=torch.ones_like(scores)[:, None],
+                complete=draw.possible[:, None],
+                repeated=draw.repeated[:, None],
+                first_try=first_try,
+                watch=Watch(1, scores[:, None], log_total[:, None], self.fair[rows][:, None]),
+            )
 
 
-def _blocks(
-    anchors: Locations, pool: Locations, law: Law, own: Int[Tensor, " n"] | None
-) -> Iterator[_Block]:
-    scope = SCOPES[law.scope]
-    vectors = torch.cat([anchors.slot_scores, anchors.class_scores], dim=1)
-    pool_vectors = vectors
-    if pool is not anchors:
-        pool_vectors = torch.cat([pool.slot_scores, pool.class_scores], dim=1)
-    slots = anchors.slot_scores.shape[1]
-    # Slots of other images count for nothing: then what a pool's vector is depends on the image.
-    disjoint = not SLOTS[law.cross_image_slots] and slots > 0
-    device = pool.images.device
-    everyone = torch.arange(len(pool.images), device=device)
-    whole = scope.own_image and scope.other_images
-    if whole and not disjoint:
-        all_anchors = torch.arange(len(vectors), device=device)
-        yield _block(all_anchors, everyone, vectors, pool_vectors, law.exponent, own)
-        return
-    for image in torch.unique(anchors.images).tolist():
-        same = pool.images == image
-        members = everyone
-        if not whole:
-            members = torch.nonzero(same if scope.own_image else ~same)[:, 0]
-        if not len(members):
-            continue
-        theirs = pool_vectors[members]
-        if disjoint:
-            theirs[:, :slots] *= same[members, None]
-        some = torch.nonzero(anchors.images == image)[:, 0]
-        places = None if own is None else own[some]
-        yield _block(some, members, vectors[some], theirs, law.exponent, places)
+def _needs(pools: Pools, num_negatives: int) -> Float[Tensor, " n"]:
+    """Proposals that serve an anchor; inf if its row is cheaper, nan if it has no negatives."""
+    spread = SPARE * (num_negatives * (1 - pools.rate)).sqrt()
+    needs = (num_negatives + spread) / pools.rate + 1
+    return needs.masked_fill(needs > MOST * pools.size[pools.of], torch.inf)
 
 
-def _block(
-    anchors: Tensor,
-    members: Tensor,
-    vectors: Tensor,
-    member_vectors: Tensor,
-    exponent: float,
-    own: Tensor | None,
-) -> _Block:
-    """Bound and rate of every anchor, from the mean and the radius of its pool.
+def _number(needs: Float[Tensor, " l"]) -> int:
+    """How many proposals serve nearly all of the anchors that do not need far more than most."""
+    ordered = needs.sort().values
+    hardest = ordered[int((1 - PATIENCE) * (len(needs) - 1))]
+    return math.ceil(torch.minimum(hardest, REACH * ordered[len(needs) // 2]).item())
 
-    For vectors of any length ``1 - <y, y'> = |y - y'|^2 / 2 + 1 - |y|^2 / 2 - |y'|^2 / 2``, and
-    ``|y - y'|`` is at most the anchor's distance from the mean plus the pool's radius.
+
+def _groups(
+    left: Int[Tensor, " l"], of: Int[Tensor, " l"], limit: int
+) -> tuple[Int[Tensor, "g t"], Int[Tensor, " g"], Int[Tensor, " rest"]]:
+    """Anchors of one pool that are far from each other share proposals: every so-manieth one.
+
+    Returns:
+        The groups, all of one size; the pool of each; and anchors that are left over.
     """
-    centre = member_vectors.mean(dim=0)
-    square, apart = _from(centre, member_vectors)
-    shortest, radius = square.amin(), apart.amax()
-    if vectors is not member_vectors:
-        square, apart = _from(centre, vectors)
-    slack = (1 - (square + shortest) / 2).clamp(min=0)
-    bound = ((apart + radius).square() / 2 + slack).clamp(max=1)
-    mean = (1 - vectors @ centre).clamp(min=0)
-    if own is not None and not vectors.shape[1]:
-        mean = mean * (1 - 1 / len(members))  # oneself, whose d is 0 where there are vectors
-    rate = (mean / bound).clamp(max=1)
-    if exponent > 1:
-        rate = rate.pow(exponent)  # a mean of powers is at least the power of the mean
-    # Not finite: a diverged model draws nothing.
-    hopeless = (mean < ROUNDING / len(members)) | ~rate.isfinite()
-    rate = torch.where(hopeless, 0, rate)
-    return _Block(anchors, members, vectors, member_vectors, bound, rate, own)
+    pools, counts = (x.tolist() for x in torch.unique_consecutive(of, return_counts=True))
+    # A pool of which little is left waits, rather than make all groups small.
+    size = min(n // math.ceil(n / limit) for n in counts if 2 * n >= max(counts))
+    groups, whose, rest = [], [], []
+    for pool, some in zip(pools, torch.split(left, counts), strict=True):
+        number = len(some) // size
+        groups.append(some[: number * size].view(size, number).T)
+        rest.append(some[number * size :])
+        whose += [pool] * number
+    return torch.cat(groups), torch.tensor(whose, device=left.device), torch.cat(rest)
 
 
-def _from(centre: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:
-    """Squared lengths of vectors, and their distances from a centre, rather too long than short."""
-    square = torch.einsum("nv,nv->n", vectors, vectors)
-    apart = square - 2 * (vectors @ centre) + centre.square().sum()
-    return square, (apart + 2 * ROUNDING).clamp(min=0).sqrt()
-
-
-def _proposals(rates: Float[Tensor, " a"], num_negatives: int) -> int:
-    """How many proposals serve nearly all of the anchors."""
-    hardest = 1 + int(PATIENCE * (len(rates) - 1))
-    rate = max(1e-4, rates.kthvalue(hardest).values.item())
-    spread = SPARE * math.sqrt(num_negatives * (1 - rate))
-    return math.ceil((num_negatives + spread) / rate) + 1
-
-
-def _groups(left: Int[Tensor, " l"], size: int) -> tuple[Int[Tensor, "g t"], Int[Tensor, " rest"]]:
-    """Anchors far from each other share proposals: every so-manieth one; and a rest."""
-    count = math.ceil(len(left) / size)
-    size = len(left) // count
-    return left[: count * size].view(size, count).T, left[count * size :]
-
-
-def _accepted(
-    block: _Block,
-    rows: Int[Tensor, "g t"],
-    proposals: Int[Tensor, "g r"],
-    law: Law,
-    generator: torch.Generator,
-    watch: int,
-) -> Tile:
-    """Who accepts which of the proposals.
-
-    A random number for each pair would cost more than the scores. One for each anchor and one for
-    each proposal, added modulo 1, are for a single anchor just as good: independent and uniform.
-    Those of two anchors are independent in every pair of entries.
-    """
-    vectors, theirs = block.vectors[rows], block.member_vectors[proposals]
-    bound = block.bound[rows][..., None]
-    uniform = _uniform(bound.shape, generator, bound)
-    uniform = uniform + _uniform((len(rows), 1, proposals.shape[1]), generator, bound)
-    uniform.frac_()
-    if law.exponent != 1:
-        uniform.pow_(1 / law.exponent)
-    # No lower than rounding: what float32 leaves of 1 - 1 must never be accepted.
-    uniform.mul_(bound).clamp_(min=ROUNDING)
-    accepted = uniform.baddbmm_(vectors, theirs.mT).lt_(1)  # that is, uniform < d; 1 or 0
-    candidates = block.members[proposals]
-    if block.own is not None and not vectors.shape[-1]:  # with a score, one's own is 0
-        accepted.mul_(block.own[rows][..., None] != candidates[:, None])
-    seen = None
-    if watch > 0:
-        # All over the group, as groups are all over the images.
-        step = max(1, rows.shape[1] // watch)
-        count = accepted[:, ::step].sum(dim=-1).clamp(min=1)
-        log_total = (count * (len(block.members) / proposals.shape[1])).log()
-        log_total += law.exponent * bound[:, ::step, 0].log()
-        scores = 1 - vectors[:, ::step] @ theirs.mT
-        seen = Watch(step, scores, log_total)
-    if not law.replacement:
-        accepted = _first_of_each(accepted, candidates)
-    complete = _keep_first(accepted, law.num_negatives)
-    return Tile(
-        anchors=block.anchors[rows],
-        candidates=candidates,
-        kept=accepted,
-        complete=complete,
-        repeated=torch.zeros_like(complete),
-        first_try=True,
-        watch=seen,
-    )
-
-
-def _integers(
-    limit: int, shape: tuple[int, ...], generator: torch.Generator, like: Tensor
-) -> Tensor:
-    drawn = torch.randint(limit, shape, generator=generator, device=generator.device)
-    return drawn.to(like.device)
-
-
-def _uniform(shape: tuple[int, ...], generator: torch.Generator, like: Tensor) -> Tensor:
-    drawn = torch.rand(shape, generator=generator, device=generator.device, dtype=like.dtype)
-    return drawn.to(like.device)
-
-
-def _first_of_each(
-    accepted: Float[Tensor, "g t r"], candidates: Int[Tensor, "g r"]
-) -> Float[Tensor, "g t r"]:
-    """Of several acceptances of the same location, the first: successive draws leave it out."""
-    ordered, order = candidates.sort(dim=-1, stable=True)
-    order = order[:, None].expand_as(accepted)
-    accepted = accepted.gather(2, order)
-    earlier = accepted.cumsum(dim=-1) - accepted
-    place = torch.arange(candidates.shape[1], device=candidates.device)
-    begins = torch.ones_like(ordered, dtype=torch.bool)
-    begins[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
-    start = torch.where(begins, place, 0).cummax(dim=-1).values  # of each one's run of equals
-    first = accepted * (earlier == earlier.gather(2, start[:, None].expand_as(earlier)))
-    return torch.empty_like(first).scatter_(2, order, first)
-
-
-def _keep_first(accepted: Float[Tensor, "g t r"], number: int) -> Bool[Tensor, "g t"]:
-    """Strike out what is more than so many in a row; whether there are so many."""
-    surely = number - 1  # of the first columns there cannot be too many
-    before = accepted[..., :surely].sum(dim=-1, keepdim=True)
-    order = accepted[..., surely:].cumsum(dim=-1).add_(before)
-    complete = order[..., -1] >= number
-    accepted[..., surely:].mul_(order.le_(number))
-    return complete
-
-
-def _from_rows(
-    anchors: Locations,
-    pool: Locations,
-    block: _Block,
-    left: Int[Tensor, " l"],
-    law: Law,
-    generator: torch.Generator,
-    *,
-    first_try: bool,
-) -> Iterator[Tile]:
-    """Those that proposals did not serve, each with candidates of its own: its negatives."""
-    for rows in torch.split(left, max(1, ROWS // len(pool.images))):
-        these = block.anchors[rows]
-        weights = negative_weights(
-            Locations(*(values[these] for values in anchors)),
-            pool,
-            own=None if block.own is None else block.own[rows],
-            exponent=law.exponent,
-            scope=law.scope,
-            cross_image_slots=law.cross_image_slots,
-        )
-        draw = draw_negatives(
-            weights, law.num_negatives, replacement=law.replacement, generator=generator
-        )
-        scores = weights.gather(1, draw.indices).pow(1 / law.exponent)
-        yield Tile(
-            anchors=these[:, None],
-            candidates=draw.indices,
-            kept=torch.ones_like(scores)[:, None],
-            complete=draw.possible[:, None],
-            repeated=draw.repeated[:, None],
-            first_try=first_try,
-            watch=Watch(1, scores[:, None], weights.sum(dim=1).log()[:, None]),
-        )
+def _watch(groups: Int[Tensor, "g t"], every: int) -> tuple[int, int]:
+    """Every so-manieth anchor of so many groups make a sample; of few groups, to be quick."""
+    wanted = math.ceil(groups.numel() / every)
+    each = min(wanted, max(WATCHED_A_GROUP, math.ceil(wanted / len(groups))))
+    step = max(1, groups.shape[1] // each)
+    return step, math.ceil(wanted * step / groups.shape[1])

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from sskd.losses.acceptance import take
 from sskd.losses.diagnostics import same_instance
 from sskd.losses.negatives import Locations
 from sskd.losses.proposals import GROUP, Law, Tile, propose
@@ -72,9 +73,10 @@ def info_nce(
         logits.sub_(largest[..., None])
         own = own - largest
     weights = logits.exp_().mul_(kept)
-    total = weights.sum(dim=-1) + own.exp()
-    factor = 1 / (total * temperature)
-    return Slopes(total.log() - own, own.exp() * factor - 1 / temperature, weights, factor)
+    weight = own.exp()
+    total = weights.sum(dim=-1).add_(weight)
+    factor = (total * temperature).reciprocal_()
+    return Slopes(total.log().sub_(own), weight.mul_(factor).sub_(1 / temperature), weights, factor)
 
 
 def margin_hinge(
@@ -229,21 +231,22 @@ class _Contrast(torch.autograd.Function):
         total = anchors.new_zeros(())
         cosine = torch.einsum("nd,nd->n", anchors, positives)
         pull = torch.zeros_like(cosine)
+        weighs = counts.to(anchors.dtype)
         for tile in tiles:
-            own = anchors[tile.anchors]  # (g, t, d)
-            theirs = (anchors if pool is None else pool)[tile.candidates]  # (g, r, d)
+            own = take(anchors, tile.anchors)
+            theirs = take(anchors if pool is None else pool, tile.candidates)
             positive, cosines = cosine[tile.anchors], own @ theirs.mT
             observe(tile, positive, cosines)
             out = slopes(positive, cosines, tile.kept)
-            counted = (tile.complete & counts[tile.anchors]).to(own.dtype)
-            total += (out.losses * counted).sum()
+            counted = weighs[tile.anchors] * tile.complete
+            total += torch.dot(out.losses.flatten(), counted.flatten())
             factor = (out.factor * counted)[..., None]
             if gradient is not None:
                 part = (out.negatives @ theirs).mul_(factor)
                 gradient.index_add_(0, tile.anchors.flatten(), part.flatten(0, 1))
-                pull[tile.anchors] += out.positive * counted
+                pull.index_put_((tile.anchors,), out.positive * counted, accumulate=True)
             if teaches is not None:
-                part = out.negatives.mT @ (own * factor)
+                part = out.negatives.mT @ own.mul_(factor)
                 teaches.index_add_(0, tile.candidates.flatten(), part.flatten(0, 1))
         if gradient is not None:
             gradient.addcmul_(pull[:, None], positives)
@@ -274,10 +277,9 @@ def _observe(
         rows.repeated[tile.anchors] = tile.repeated
     if tile.watch is None:
         return
-    step, scores, log_total = tile.watch
+    step, scores, log_total, fair = tile.watch
     own, kept = tile.anchors[:, ::step], tile.kept[:, ::step]
-    if tile.first_try:
-        rows.watched[own] = True
+    rows.watched[own] = fair
     rows.positive_cosine[own] = positive[:, ::step]
     rows.negative_cosine[own] = (kept * cosines[:, ::step]).sum(dim=-1) / law.num_negatives
     same, judged = same_instance(
@@ -286,8 +288,8 @@ def _observe(
         pool.instances[tile.candidates],
         pool.images[tile.candidates],
     )
-    rows.same[own] = (same * kept).sum(dim=-1)
-    rows.judged[own] = (judged * kept).sum(dim=-1)
+    rows.same[own] = same.to(kept).mul_(kept).sum(dim=-1)
+    rows.judged[own] = judged.to(kept).mul_(kept).sum(dim=-1)
     # Without replacement only the first draw follows the weights themselves.
     follows = kept if law.replacement else kept * (kept.cumsum(dim=-1) == 1)
     drawn = torch.where(follows > 0, scores, 1).log().sum(dim=-1) * law.exponent

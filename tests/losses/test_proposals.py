@@ -154,6 +154,25 @@ def test_conformance(scope, replacement):
         assert all(len(set(row.tolist())) == 20 for row in one)
 
 
+@pytest.mark.parametrize("scope", ["same-image", "other-images"])
+def test_images_of_different_sizes_are_drawn_together(scope):
+    """In one tile stand groups of several images; what does not fill a group comes later."""
+    rows = torch.cat([torch.arange(80), torch.arange(80, 130), torch.arange(160, 233)])
+    pool = pick(make_locations(), rows[torch.randperm(len(rows), generator=seeded(3))])
+    how = law(scope=scope)
+    tiles = list(
+        propose(pool, pool, how, own=torch.arange(len(rows)), generator=seeded(), group=40)
+    )  # fmt: skip
+    assert len(pool.images[tiles[0].anchors].unique()) == IMAGES
+    for tile in tiles:
+        for anchors in tile.anchors:
+            assert len(pool.images[anchors].unique()) == 1
+    drawn = negatives_of(tiles, len(rows), how)
+    assert (drawn >= 0).all()
+    same = pool.images[drawn] == pool.images[:, None]
+    assert same.all() if scope == "same-image" else not same.any()
+
+
 def test_draws_read_no_global_generator():
     torch.manual_seed(0)
     before = torch.get_rng_state()
@@ -196,6 +215,33 @@ class TestHardCases:
             values[:] = values[0].clone()
         _, drawn = self.rounds(pool, law(exponent=0.5))
         assert (drawn == -1).all()
+
+    @pytest.mark.parametrize("scope", SCOPES)
+    def test_scores_alike_to_rounding_are_told_without_a_table(self, scope):
+        """As where masks and classes are constant: no proposals, no rows of weights."""
+        pool = make_locations()
+        for values in pool[1:3]:
+            noise = torch.randn(values.shape, generator=seeded())
+            values[:] = values[0].clone() * (1 + 1e-7 * noise)
+        tiles, drawn = self.rounds(pool, law(scope=scope))
+        assert tiles == []
+        assert (drawn == -1).all()
+
+    def test_one_image_that_is_all_alike_costs_the_others_nothing(self):
+        pool = make_locations()
+        first = pool.images == 0
+        for values in pool[1:3]:
+            values[first] = values[0].clone()
+        tiles, drawn = self.rounds(pool, law(scope="same-image"))
+        assert (drawn[first] == -1).all()
+        assert (drawn[~first] >= 0).all()
+        others = pick(pool, torch.nonzero(~first)[:, 0])
+        alone = list(
+            propose(
+                others, others, law(scope="same-image"), own=torch.arange(160), generator=seeded()
+            )
+        )
+        assert tiles[0].candidates.shape[1] <= alone[0].candidates.shape[1] + 1
 
     def test_a_pool_of_one_is_everybodys_negative_but_its_own(self):
         pool = pick(make_locations("uniform"), torch.tensor([7]))
