@@ -140,12 +140,12 @@ def test_reports_of_all_that_has_begun_and_an_index(sskd, quick_cells, with_toyc
     assert "No cell has finished yet." in (folder / "README.md").read_text()
 
     assert sskd(*command).exit_code == 0
-    done = sskd("report", *QUICK, "--format", "csv,md")
+    # Without pictures, which take a second each: the cell of fused negatives is in most tables.
+    done = sskd("report", *QUICK, "--format", "csv")
     assert done.exit_code == 0, done.output
-    assert {"negatives.csv", "negatives.md", "README.md"} <= {p.name for p in folder.iterdir()}
-    # Fused negatives are what most tables vary something else of.
-    assert "(negatives.md)" in (folder / "README.md").read_text()
-    assert not (folder / "decoders.md").exists()
+    assert (folder / "negatives.csv").is_file()
+    assert "(negatives.csv)" in (folder / "README.md").read_text()
+    assert not (folder / "decoders.csv").exists()
 
 
 def test_train_runs_one_cell_and_tracks_it(sskd, quick_cells, with_toycity):
