@@ -8,6 +8,7 @@ from pathlib import Path
 
 import typer
 
+from sskd.cli.adaptive import Adaptive, run_until_decided
 from sskd.cli.console import print_table, say
 from sskd.cli.errors import SOME_FAILED
 from sskd.cli.options import LaunchOptions
@@ -32,6 +33,7 @@ def conduct(
     out: Path | None,
     dry_run: bool,
     index: bool = False,
+    adaptive: Adaptive | None = None,
 ) -> None:
     """Run what ablations still need and write their reports.
 
@@ -42,6 +44,7 @@ def conduct(
         out: Folder of the reports, if not the usual one.
         dry_run: Print the plan instead.
         index: Write the page of all verdicts, too.
+        adaptive: Add seeds to what is undecided; the cells are then for as many as its cap.
 
     Raises:
         ValueError: For a user's mistake; one line.
@@ -54,8 +57,11 @@ def conduct(
         return
     folder = out or report_folder(studies[0])
     check_folder(folder, "--out")
-    workers = options.workers or default_workers(studies)
-    results = run_studies(studies, home=home, workers=workers)
+    if adaptive is not None:
+        studies, results = run_until_decided(resolved, options, adaptive)
+    else:
+        workers = options.workers or default_workers(studies)
+        results = run_studies(studies, home=home, workers=workers)
     analyses = []
     for study, result, command in zip(studies, results, commands, strict=True):
         analyses.append(analyse(study.ablation, study.cells, home=home))

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 
 __all__ = ["ablate", "plan", "train"]
 
+AUTO = "auto"
+UNTIL = 0.5
+MAX_SEEDS = 10
+
 Names = Annotated[
     list[str],
     typer.Argument(metavar="NAME...", help="Ablations (see `sskd list`), or `all` of them."),
@@ -39,7 +43,34 @@ def ablate(
     names: Names,
     scale: Scale = "tiny",
     data: Data = None,
-    seeds: Seeds = 3,
+    seeds: Annotated[
+        str,
+        typer.Option(
+            "--seeds",
+            metavar="N|auto",
+            help="Run seeds 0 to N-1 of every variant, or add seeds to what is undecided.",
+        ),
+    ] = "3",
+    until: Annotated[
+        float | None,
+        typer.Option(
+            "--until",
+            min=0.01,
+            metavar="POINTS",
+            help="With auto: an interval of ± so many points is narrow enough.  [default: 0.5]",
+            show_default=False,
+        ),
+    ] = None,
+    max_seeds: Annotated[
+        int | None,
+        typer.Option(
+            "--max-seeds",
+            min=4,
+            metavar="N",
+            help="With auto: of a variant at most.  [default: 10]",
+            show_default=False,
+        ),
+    ] = None,
     label_fraction: LabelFraction = None,
     settings: Settings = None,
     workers: Workers = None,
@@ -57,23 +88,36 @@ def ablate(
     """
     from sskd.cli.resolve import ALL, resolve_studies
 
+    auto = seeds == AUTO
+    if not auto and (until is not None or max_seeds is not None):
+        raise ValueError(f"--until and --max-seeds go with --seeds {AUTO}")
     options = LaunchOptions(
         home=home,
         scale=scale,
         data=data,
         label_fraction=label_fraction,
         settings=tuple(settings or ()),
-        seeds=seeds,
+        seeds=(max_seeds or MAX_SEEDS) if auto else _number(seeds),
+        until=(until or UNTIL) if auto else None,
         workers=workers,
         oversubscribe=oversubscribe,
     )
     resolved = resolve_studies(names, options)
-    _announce(resolved, seeds)
+    _announce(resolved, options.seeds, at_most=auto)
 
+    from sskd.cli.adaptive import Adaptive
     from sskd.cli.conduct import conduct
 
     commands = [options.command(ablation.name) for ablation, _ in resolved]
-    conduct(resolved, options, commands, out=out, dry_run=dry_run, index=ALL in names)
+    conduct(
+        resolved,
+        options,
+        commands,
+        out=out,
+        dry_run=dry_run,
+        index=ALL in names,
+        adaptive=None if options.until is None else Adaptive(options.until, options.seeds),
+    )
 
 
 def plan(
@@ -162,7 +206,17 @@ def train(
     say(f"cell: {cell_plan.folder}")
 
 
-def _announce(resolved: "list[tuple[Ablation, list[PlannedCell]]]", seeds: int) -> None:
+def _announce(
+    resolved: "list[tuple[Ablation, list[PlannedCell]]]", seeds: int, *, at_most: bool = False
+) -> None:
+    bound = "at most " if at_most else ""
     for ablation, planned in resolved:
         number = len(planned)
-        say(f"{ablation.name}: {number} cells, {number // seeds} variants x {seeds} seeds")
+        variants = number // seeds
+        say(f"{ablation.name}: {bound}{number} cells, {variants} variants x {bound}{seeds} seeds")
+
+
+def _number(seeds: str) -> int:
+    if not seeds.isdecimal() or int(seeds) < 1:
+        raise ValueError(f"--seeds {seeds}: expected a number above 0, or {AUTO}")
+    return int(seeds)

@@ -115,6 +115,9 @@ class LaunchOptions:
     label_fraction: float | None = None
     settings: tuple[str, ...] = ()
     seeds: int = 3
+    """At most, where they are added as needed."""
+    until: float | None = None
+    """Points of half an interval, where seeds are added as needed."""
     workers: int | None = None
     oversubscribe: bool = False
 
@@ -132,7 +135,10 @@ class LaunchOptions:
             words += ["--scale", self.scale]
         if self.data is not None:
             words += ["--data", self.data]
-        if self.seeds != 3:
+        if self.until is not None:
+            words += ["--seeds", "auto", "--until", f"{self.until:g}"]
+            words += ["--max-seeds", str(self.seeds)]
+        elif self.seeds != 3:
             words += ["--seeds", str(self.seeds)]
         if self.label_fraction is not None:
             words += ["--label-fraction", f"{self.label_fraction:g}"]
