@@ -75,6 +75,7 @@ def draw_negatives(
     *,
     replacement: bool,
     generator: torch.Generator,
+    already: Int[Tensor, "n k"] | None = None,
 ) -> Draw:
     """Draw from each row with probability proportional to its weights, exactly.
 
@@ -87,6 +88,8 @@ def draw_negatives(
         num_negatives: An anchor, > 0; may exceed the pool.
         replacement: Whether a location may come twice for an anchor.
         generator: On any device; the same draw on all of them.
+        already: Without replacement, what each anchor has drawn before, first come first, then -1:
+            the draw goes on from there.
     """
     cumulative = weights.double().cumsum_(dim=1)
     total = cumulative[:, -1:]
@@ -94,14 +97,22 @@ def draw_negatives(
     possible = total[:, 0] > 0
     repeated = torch.zeros_like(possible)
     if not replacement:
-        eligible = weights.gt(0).sum(dim=1, keepdim=True)
-        order = _race(weights, min(num_negatives, weights.shape[1]), generator)
-        indices[:, : order.shape[1]] = torch.where(
-            torch.arange(order.shape[1], device=order.device) < eligible,
-            order,
-            indices[:, : order.shape[1]],
-        )
-        repeated = possible & (eligible[:, 0] < num_negatives)
+        if already is None:
+            already = torch.full_like(indices, -1)
+        known = already >= 0
+        had = known.sum(dim=1, keepdim=True)
+        # One column more, for what is not known.
+        drawn = torch.zeros_like(cumulative, dtype=torch.bool)
+        drawn = torch.cat([drawn, drawn[:, :1]], dim=1)
+        drawn.scatter_(1, torch.where(known, already, weights.shape[1]), value=True)
+        rest = weights.masked_fill(drawn[:, :-1], 0)
+        eligible = rest.gt(0).sum(dim=1, keepdim=True)
+        order = _race(rest, min(num_negatives, rest.shape[1]), generator)
+        place = torch.arange(num_negatives, device=had.device) - had
+        following = order.gather(1, place.clamp(0, order.shape[1] - 1))
+        indices = torch.where((place >= 0) & (place < eligible), following, indices)
+        indices = torch.where(known, already, indices)
+        repeated = possible & ((eligible + had)[:, 0] < num_negatives)
     return Draw(indices, possible, repeated)
 
 

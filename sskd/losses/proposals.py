@@ -8,7 +8,8 @@ acceptances, are independent draws. Only different anchors' draws depend on each
 
 An anchor with too few acceptances is drawn anew, never cut short; after some rounds it is drawn
 from its row of weights. A round's outcome is thrown away whole: how many proposals an anchor
-accepts says nothing about which.
+accepts says nothing about which. Without replacement it does, for repeats are struck out: there an
+anchor keeps what it has, and its row of weights gives the rest.
 
 Axes: g groups, t anchors of each, r candidates that they share; n anchors, q locations of the
 pool, v entries of a score vector, k negatives of each anchor.
@@ -22,6 +23,7 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn import functional
 
 from sskd.losses.acceptance import (
     EXTRA,
@@ -127,7 +129,8 @@ def propose(
 ) -> Iterator[Tile]:
     """Draw every anchor's negatives.
 
-    Waits for the device a few times, and for each further round; never in a tile.
+    Waits for the device a few times, and for each further round; in a tile only where negatives
+    are drawn without replacement.
 
     Args:
         anchors: Where negatives are needed.
@@ -161,6 +164,7 @@ def propose(
     rows, left = possible[costly], possible[~costly]
     fair[rows[::every]] = True
     tried = False
+    short = []
     for _ in range(ROUNDS):
         if not len(left) or (tried and len(left) * len(pool.images) <= FEW):
             break
@@ -185,9 +189,15 @@ def propose(
             seen = step if first < watched else 0
             tile = draw.tile(groups[some], of[some], candidates[some], directions[some], seen)
             complete.append(tile.complete)
+            if not law.replacement:
+                short.append(_accepted_by_the_short(tile, law.num_negatives))
             yield tile._replace(first_try=not tried)
-        left, tried = torch.cat([groups[~torch.cat(complete)], rest]), True
+        again = groups[~torch.cat(complete)] if law.replacement else rest[:0]
+        left, tried = torch.cat([again, rest]), True
     yield from draw.from_rows(torch.cat([rows, left]), first_try=not tried)
+    if short:
+        anchors_left, already = (torch.cat(parts) for parts in zip(*short, strict=True))
+        yield from draw.from_rows(anchors_left, first_try=False, already=already)
 
 
 @dataclass(frozen=True)
@@ -256,12 +266,20 @@ class _Draw:
             watch=watch,
         )
 
-    def from_rows(self, left: Int[Tensor, " l"], *, first_try: bool) -> Iterator[Tile]:
+    def from_rows(
+        self,
+        left: Int[Tensor, " l"],
+        *,
+        first_try: bool,
+        already: Int[Tensor, "l k"] | None = None,
+    ) -> Iterator[Tile]:
         """Those that proposals did not serve, each with candidates of its own: its negatives."""
         law = self.law
         if not len(left):
             return
-        for rows in torch.split(left, max(1, ROWS // len(self.pool.images))):
+        size = max(1, ROWS // len(self.pool.images))
+        for first in range(0, len(left), size):
+            rows = left[first : first + size]
             weights = negative_weights(
                 Locations(*(values[rows] for values in self.anchors)),
                 self.pool,
@@ -271,7 +289,11 @@ class _Draw:
                 cross_image_slots=law.cross_image_slots,
             )
             draw = draw_negatives(
-                weights, law.num_negatives, replacement=law.replacement, generator=self.generator
+                weights,
+                law.num_negatives,
+                replacement=law.replacement,
+                generator=self.generator,
+                already=None if already is None else already[first : first + size],
             )
             scores = weights.gather(1, draw.indices).pow(1 / law.exponent)
             log_total = weights.sum(dim=1).log()
@@ -284,6 +306,16 @@ class _Draw:
                 first_try=first_try,
                 watch=Watch(1, scores[:, None], log_total[:, None], self.fair[rows][:, None]),
             )
+
+
+def _accepted_by_the_short(tile: Tile, number: int) -> tuple[Int[Tensor, " l"], Int[Tensor, "l k"]]:
+    """The anchors that have too few, and what they have, first come first, then -1."""
+    short = ~tile.complete
+    kept = tile.kept[short]
+    candidates = tile.candidates[:, None].expand_as(tile.kept)[short]
+    first = kept.sort(dim=1, descending=True, stable=True).indices[:, :number]
+    already = candidates.gather(1, first).masked_fill(kept.gather(1, first) == 0, -1)
+    return tile.anchors[short], functional.pad(already, (0, number - first.shape[1]), value=-1)
 
 
 def _needs(pools: Pools, num_negatives: int) -> Float[Tensor, " n"]:

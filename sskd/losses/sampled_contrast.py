@@ -271,10 +271,9 @@ def _observe(
 ) -> None:
     """Write what a tile says into ``rows``."""
     rows.possible[tile.anchors] = tile.complete
+    rows.repeated[tile.anchors] = tile.repeated
     if tile.first_try:
         rows.again[tile.anchors] = ~tile.complete
-    else:
-        rows.repeated[tile.anchors] = tile.repeated
     if tile.watch is None:
         return
     step, scores, log_total, fair = tile.watch

@@ -7,6 +7,7 @@ import torch
 from drawn import negatives_of
 from scipy.stats import chi2
 
+from sskd.losses import proposals
 from sskd.losses.dense_draw import negative_weights
 from sskd.losses.negatives import SCOPES, SCORES, SLOTS, Locations, score_vectors
 from sskd.losses.proposals import Law, propose
@@ -112,8 +113,14 @@ def test_sharing_proposals_changes_nobodys_distribution(score):
 
 
 @pytest.mark.usefixtures("proposals_only")
-def test_pairs_without_replacement_are_successive_draws():
-    """Of a pool of five, ordered pairs of 30,000 anchors that are alike."""
+@pytest.mark.parametrize("spare", [3.0, 0.0, -1.0])
+def test_pairs_without_replacement_are_successive_draws(spare, monkeypatch):
+    """Of a pool of five, ordered pairs of 30,000 anchors that are alike.
+
+    With less to spare more anchors are short of two different ones, and those that are have met
+    likely ones twice: to draw them anew would favour the others.
+    """
+    monkeypatch.setattr(proposals, "SPARE", spare)
     y = torch.tensor([[1.0, 0], [0.6, 0.8], [0, 1], [0.8, 0.6], [0.28, 0.96]])
     pool = Locations(
         torch.zeros(5, 2), y, torch.zeros(5, 0), torch.full((5,), -1), torch.full((5,), -2)
