@@ -31,11 +31,13 @@ def list_(
         return
     from sskd.config import SCALES, load_scale
     from sskd.studies.declaration import find_declarations
+    from sskd.studies.efficiency import load_efficiency
 
     print_table(
-        ("ablation", "paper", "variants", "question"),
+        ("ablation", "paper", "variants", "cells a seed", "question"),
         [_ablation_row(name, path) for name, path in sorted(find_declarations(Path.cwd()).items())],
     )
+    say(f"and `sskd bench models --report`: {load_efficiency(Path.cwd()).question}")
     say("")
     sweeps = sorted(find_declarations(Path.cwd(), "sweeps").items())
     print_table(("sweep", "varies", "question"), [_sweep_row(name, path) for name, path in sweeps])
@@ -57,15 +59,16 @@ def list_(
     )
 
 
-def _ablation_row(name: str, path: Path) -> tuple[str, str, str, str]:
+def _ablation_row(name: str, path: Path) -> tuple[str, ...]:
     from sskd.studies.declaration import load_declaration
 
     try:
         ablation = load_declaration(path)
     except ValueError as error:  # one broken file must not hide the others
-        return name, "-", "-", f"broken: {error}"
+        return name, "-", "-", "-", f"broken: {error}"
     table = ablation.source.place if ablation.source else "-"
-    return name, table, str(len(ablation.variants)), ablation.question
+    counts = (str(len(ablation.variants)), str(len(ablation.run)))
+    return name, table, *counts, ablation.question
 
 
 def _sweep_row(name: str, path: Path) -> tuple[str, str, str]:

@@ -19,7 +19,8 @@ def test_list_shows_ablations_data_sets_and_scales(sskd, own_data):
     assert sskd(*ADD).exit_code == 0
     lines = [line.split() for line in sskd("list").stdout.splitlines() if line]
     first = {line[0]: line for line in lines}
-    assert first["negatives"][1:4] == ["table", "4", "4"]
+    assert first["negatives"][1:5] == ["table", "4", "4", "4"]
+    assert first["label-fractions"][1:5] == ["table", "6", "18", "9"]  # nine are not run
     assert {"toycity", "mine"} <= first.keys()
     assert set(list_datasets(own_data / "runs")) == {"toycity", "mine"}
     assert {"tiny", "small", "paper"} <= first.keys()
