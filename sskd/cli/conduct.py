@@ -15,7 +15,7 @@ from sskd.cli.options import LaunchOptions
 from sskd.cli.plan_view import print_plan
 from sskd.cli.prepare import default_workers, prepare, report_folder
 from sskd.cli.resolve import check_folder
-from sskd.cli.running import run_studies
+from sskd.cli.running import run_studies, show_table
 from sskd.reporting.analysis import analyse
 from sskd.reporting.index import write_index
 from sskd.reporting.report import write_analysis
@@ -68,6 +68,7 @@ def conduct(
         path = write_analysis(
             analyses[-1], home=home, out=folder, command=command, failures=result.failures
         )
+        show_table(study, analyses[-1], home)
         if len(studies) == 1:
             seeds = sorted({cell.seed for cell in study.cells})
             print_table(("variant", *(f"seed {seed}" for seed in seeds)), result.rows)

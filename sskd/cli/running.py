@@ -17,14 +17,16 @@ from sskd.cli.console import percent
 from sskd.cli.prepare import PreparedStudy, stages_left
 from sskd.cli.progress import Display, StudyState, open_display
 from sskd.engine.run import plan_cell, run_cell
-from sskd.studies.cells import PlannedCell
+from sskd.reporting.analysis import Analysis
+from sskd.reporting.tables import summary_rows
+from sskd.studies.cells import PlannedCell, experiment_name
 from sskd.studies.controller import CellEvent, Study, run_ablations
 from sskd.studies.interrupts import Interrupts
 from sskd.studies.lock import study_lock
-from sskd.studies.tracking import CellRun, Tracker
+from sskd.studies.tracking import CellRun, Tracker, show_results
 from sskd.studies.workers import describe
 
-__all__ = ["StudyResult", "run_single", "run_studies"]
+__all__ = ["StudyResult", "run_single", "run_studies", "show_table"]
 
 SINGLE_EXPERIMENT = "train"
 MIRROR_SECONDS = 15.0
@@ -73,6 +75,18 @@ def run_studies(studies: Sequence[PreparedStudy], *, home: Path, workers: int) -
         failures = {event.cell.fingerprint: event.error or "" for event in outcome.failed}
         results.append(StudyResult(rows, failures))
     return results
+
+
+def show_table(study: PreparedStudy, analysis: Analysis, home: Path) -> None:
+    """Put a study's results above its runs in MLflow."""
+    experiment = experiment_name(study.ablation.name, study.cells[0].config)
+    head, *rows = summary_rows(analysis)
+    lines = [head, ["---"] * len(head), *rows]
+    table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    try:
+        show_results(home, experiment, table)
+    except Exception as error:  # a view: it must not cost a report
+        _warn(f"MLflow does not show the results ({describe(error)}); the report has them")
 
 
 def run_single(cell: PlannedCell, *, home: Path, display: Display) -> Mapping[str, Any]:

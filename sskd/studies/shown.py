@@ -10,7 +10,10 @@ from urllib.parse import quote
 from sskd.studies.cells import PlannedCell
 from sskd.studies.lock import study_folder
 
-__all__ = ["comparison_pages", "in_order", "receipt"]
+__all__ = ["NOTE", "comparison_pages", "description", "in_order", "receipt"]
+
+NOTE = "mlflow.note.content"
+"""The tag that MLflow shows as Markdown."""
 
 MOST_RUNS = 60
 """Of a comparison: more make MLflow's page slow, and nobody reads them."""
@@ -42,6 +45,20 @@ def in_order(home: Path, experiment: str, cells: Iterable[PlannedCell]) -> bool:
     except (sqlite3.Error, OSError, ValueError, KeyError):
         return False
     return "RUNNING" not in status.values() and all(status.get(r) == "FINISHED" for r in runs)
+
+
+def description(home: Path, experiment: str) -> str:
+    """What stands above a study's runs; nothing where there is no such study."""
+    try:
+        with closing(_open(home)) as database:
+            row = database.execute(
+                "SELECT value FROM experiment_tags JOIN experiments USING (experiment_id)"
+                " WHERE experiments.name = ? AND key = ?",
+                (f"sskd/{experiment}", NOTE),
+            ).fetchone()
+    except sqlite3.Error:
+        return ""
+    return "" if row is None else str(row[0])
 
 
 def comparison_pages(home: Path) -> dict[str, str]:

@@ -23,12 +23,12 @@ from sskd.studies.cell_files import CellFiles
 from sskd.studies.cells import PlannedCell
 from sskd.studies.databases import open_mlflow
 from sskd.studies.lock import study_folder
-from sskd.studies.shown import receipt
+from sskd.studies.shown import NOTE, description, receipt
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-__all__ = ["TRAINING_METRICS", "CellRun", "Tracker"]
+__all__ = ["TRAINING_METRICS", "CellRun", "Tracker", "show_results"]
 
 TRAINING_METRICS = (
     "loss",
@@ -48,6 +48,12 @@ MAX_POINTS = 2000
 
 BATCH = 1000
 """Metrics that MLflow stores in one transaction."""
+
+RESULTS = "**Results**"
+"""Stands above them in an experiment's description."""
+
+MOST_CHARACTERS = 7900
+"""MLflow cuts a tag at 8,000."""
 
 Point = tuple[str, float, int, int]
 """Key, value, time in milliseconds, step."""
@@ -293,6 +299,24 @@ class CellRun:
         ]
         self._client.log_inputs(self.id, inputs)
         self._described = True
+
+
+def show_results(home: Path, experiment: str, table: str) -> None:
+    """Put a study's results below its description; MLflow is opened only if they are not there.
+
+    Args:
+        home: Of the study.
+        experiment: See ``experiment_name``.
+        table: Markdown.
+    """
+    head, _, shown = description(home, experiment).partition(RESULTS)
+    if shown.strip() == table.strip():
+        return
+    client = open_mlflow(home)
+    known = client.get_experiment_by_name(f"sskd/{experiment}")
+    if known is not None:
+        text = f"{head.strip()}\n\n{RESULTS}\n\n{table.strip()}"
+        client.set_experiment_tag(known.experiment_id, NOTE, text[:MOST_CHARACTERS])
 
 
 def _shown(stage: str, row: Mapping[str, Any]) -> list[Point]:

@@ -1,6 +1,7 @@
 """The launching commands around a cell that takes no time: the engine has its own tests."""
 
 import json
+import re
 import shutil
 from types import SimpleNamespace
 
@@ -9,6 +10,7 @@ import pytest
 from sskd.cli import running
 from sskd.engine.run import plan_cell
 from sskd.studies.databases import open_mlflow, open_optuna
+from sskd.studies.shown import description
 
 QUICK = ("--seeds", "1", "--label-fraction", "0.3")
 
@@ -99,8 +101,14 @@ def test_an_ablation_ends_in_a_table_and_a_report_and_is_not_run_twice(
     text = report.read_bytes()
     assert b"sskd ablate negatives --seeds 1 --label-fraction 0.3" in text
 
+    shown = description(with_toycity / "runs", "ablate/negatives@tiny-toycity")
+    assert shown.startswith("**Do mask and class scores")
+    assert "**Results**" in shown
+    assert re.search(r"^\| Mask-only +\| 1 \| 30\.6 ", shown, flags=re.M)
+
     again = sskd("ablate", "negatives", "--workers", "1", *QUICK)
     assert again.exit_code == 0
+    assert description(with_toycity / "runs", "ablate/negatives@tiny-toycity") == shown
     assert again.stdout.count("(finished before)") == 4
     assert report.read_bytes() == text
 
