@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from sskd.config import Config
 from sskd.reporting.efficiency_chart import draw_efficiency
 from sskd.reporting.efficiency_table import answer, caption, table
+from sskd.reporting.formats import templates
 from sskd.studies.efficiency import EFFICIENCY, Efficiency
 from sskd.studies.measurements import load_measurements, models_digest
 
@@ -38,15 +37,8 @@ def write_efficiency_report(
         (out / f"{EFFICIENCY}.{ending}").unlink(missing_ok=True)
     if measured:
         draw_efficiency(measured, declared.paper, out / EFFICIENCY)
-    environment = Environment(
-        loader=PackageLoader("sskd.reporting"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,  # noqa: S701 - markdown, from the user's own files
-    )
-    text = environment.get_template("efficiency.md.j2").render(
+    template = templates().get_template("efficiency.md.j2")
+    text = template.render(
         declared=declared,
         answers=[answer(one, declared.paper) for one in measured],
         tables=[(caption(one), table(one, declared.paper)) for one in measured],

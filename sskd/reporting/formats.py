@@ -12,7 +12,15 @@ from markupsafe import Markup
 from sskd.config import nearest
 from sskd.reporting.document import Document, Table, spans
 
-__all__ = ["FORMATS", "RENDERERS", "parse_formats", "to_html", "to_latex", "to_markdown"]
+__all__ = [
+    "FORMATS",
+    "RENDERERS",
+    "parse_formats",
+    "templates",
+    "to_html",
+    "to_latex",
+    "to_markdown",
+]
 
 _HTML_MARKS = {"plain": "{}", "bold": "<strong>{}</strong>", "italic": "<em>{}</em>"} | {
     "code": "<code>{}</code>"
@@ -53,7 +61,7 @@ _LATEX_SIGNS = {
 
 def to_markdown(document: Document, _: Path) -> str:
     """As GitHub shows it; pictures are linked."""
-    environment = _environment()
+    environment = templates()
     environment.filters["pipes"] = _pipes
     return environment.get_template("report.md.j2").render(document=document)
 
@@ -70,14 +78,14 @@ def to_html(document: Document, folder: Path) -> str:
         content = base64.b64encode((folder / f"{stem}.png").read_bytes()).decode("ascii")
         return f"data:image/png;base64,{content}"
 
-    environment = _environment(autoescape=True)
+    environment = templates(autoescape=True)
     environment.filters |= {"marked": _marked_html, "picture": picture}
     return environment.get_template("report.html.j2").render(document=document)
 
 
 def to_latex(document: Document, _: Path) -> str:
     """The tables that belong into a paper, with booktabs; compiles by itself, or as an input."""
-    environment = _environment(
+    environment = templates(
         block_start_string="<%",
         block_end_string="%>",
         variable_start_string="<<",
@@ -113,7 +121,13 @@ def parse_formats(text: str) -> tuple[str, ...]:
     return found
 
 
-def _environment(*, autoescape: bool = False, **syntax: str) -> Environment:
+def templates(*, autoescape: bool = False, **syntax: str) -> Environment:
+    """Our templates, in which a name that nobody gives is an error.
+
+    Args:
+        autoescape: For HTML.
+        syntax: Of Jinja's marks, where braces mean something else.
+    """
     settings: dict[str, Any] = {"trim_blocks": True, "lstrip_blocks": True, **syntax}
     return Environment(
         loader=PackageLoader("sskd.reporting"),

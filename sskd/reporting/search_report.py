@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sskd.config import canonical
+from sskd.reporting.formats import templates
 from sskd.reporting.style import COLOURS, house_style, save
 from sskd.studies.cell_files import CellFiles
 from sskd.studies.grid import short_name
@@ -62,15 +62,8 @@ def write_search_report(
     front = pareto_front(found) if len(search.objectives) > 1 else []
     best = best_place(entries)
     new = best is not None and dict(entries[best].params) != dict(planned.space.default)
-    environment = Environment(
-        loader=PackageLoader("sskd.reporting"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,  # noqa: S701 - markdown, from the user's own files
-    )
-    text = environment.get_template("search.md.j2").render(
+    template = templates().get_template("search.md.j2")
+    text = template.render(
         search=search,
         config=planned.config,
         seed=DEVELOPMENT_SEED,
