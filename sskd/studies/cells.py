@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sskd.config import SHORT_NAMES, Config, apply_changes, build_config, flatten
+from sskd.config import SHORT_NAMES, Config, apply_changes, build_config, flatten, nearest
 from sskd.studies.declaration import PRESETS, Ablation, Variant
 
 __all__ = [
@@ -49,13 +49,20 @@ def changes_at(variant: Variant, scale: str) -> dict[str, Any]:
 
 
 def label_at(variant: Variant, config: Config) -> str:
-    """A variant's label at a config's scale, its keys in braces replaced by the config's values."""
+    """A variant's label at a config's scale, its keys in braces replaced by the config's values.
+
+    Raises:
+        ValueError: If there is no such key; one line.
+    """
     at = variant.scales.get(config.scale)  # type: ignore[call-overload]
     label = variant.label if at is None or at.label is None else at.label
     values = flatten(config.model_dump(mode="json"))
 
     def value(match: re.Match[str]) -> str:
-        found = values[SHORT_NAMES.get(match[1], match[1])]
+        key = SHORT_NAMES.get(match[1], match[1])
+        if key not in values:
+            raise ValueError(f"label: unknown key {match[1]!r}{nearest(match[1], values)}")
+        found = values[key]
         return f"{found:g}" if isinstance(found, float) else str(found)
 
     return re.sub(r"\{([a-z_.-]+)\}", value, label)
@@ -101,6 +108,10 @@ def cells(
     }
     seen: dict[str, str] = {}
     for name, config in configs.items():
+        try:
+            label_at(ablation.variants[name], config)
+        except ValueError as error:  # now, not when the report is written
+            raise ValueError(f"{ablation.path}: variants.{name}.{error}") from None
         first = seen.setdefault(config.model_dump_json(), name)
         if first != name:
             raise ValueError(

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sskd.studies.cells import cells, experiment_name, identify
+from sskd.studies.cells import cells, experiment_name, identify, label_at
 from sskd.studies.declaration import PRESETS, find_declarations, load_ablation, load_declaration
 
 SHIPPED = find_declarations(Path("/nowhere"))
@@ -161,3 +161,18 @@ def test_an_experiment_is_named_by_what_stands_in_one_table(negatives, tiny, tmp
     own = {"data.name": str(tmp_path / "My City" / "dataset.json")}
     config = cells(negatives, tiny, own, [0])[0].config
     assert experiment_name("negatives", config) == "ablate/negatives@tiny-My-City"
+
+
+def test_a_label_with_an_unknown_key_is_told_before_anything_is_computed(tmp_path, tiny):
+    variants = small()["variants"]
+    variants["hot"]["label"] = "tau = {contrast.temperatur}"
+    path = write(tmp_path, small(variants=variants))
+    with pytest.raises(ValueError) as error:
+        cells(load_declaration(path), tiny, {}, [0])
+    line = str(error.value)
+    assert line.startswith(f"{path}: variants.hot.label: unknown key 'contrast.temperatur'; did")
+    assert "\n" not in line
+    variants["hot"]["label"] = "tau = {tau}"
+    planned = cells(load_declaration(write(tmp_path, small(variants=variants))), tiny, {}, [0])
+    labels = [label_at(load_declaration(path).variants[c.variant], c.config) for c in planned]
+    assert labels == ["Cold", "tau = 0.4"]
