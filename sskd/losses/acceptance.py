@@ -27,7 +27,6 @@ __all__ = [
     "first_of_each",
     "keep_first",
     "score_table",
-    "take",
     "weigh",
 ]
 
@@ -103,11 +102,6 @@ def keep_first(accepted: Float[Tensor, "g t r"], number: int) -> Bool[Tensor, "g
     complete = order[..., -1] >= number
     accepted[..., surely:].mul_(order.le_(number))
     return complete
-
-
-def take(table: Float[Tensor, "n c"], rows: Int[Tensor, "g t"]) -> Float[Tensor, "g t c"]:
-    """Rows of a table; several times quicker than to index it on a processor."""
-    return table.index_select(0, rows.flatten()).view(*rows.shape, table.shape[1])
 
 
 def draw_directions(

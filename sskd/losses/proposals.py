@@ -32,12 +32,12 @@ from sskd.losses.acceptance import (
     first_of_each,
     keep_first,
     score_table,
-    take,
     weigh,
 )
 from sskd.losses.dense_draw import draw_negatives, negative_weights
 from sskd.losses.negatives import Locations
 from sskd.losses.pools import Pools, make_pools
+from sskd.losses.scratch import Scratch
 
 __all__ = ["GROUP", "Law", "Tile", "Watch", "propose"]
 
@@ -157,9 +157,9 @@ def propose(
     possible = torch.nonzero(~needs.isnan())[:, 0]
     every = max(1, len(possible) // WATCHED)
     fair = torch.zeros_like(needs, dtype=torch.bool)
-    draw = _Draw(
-        anchors, pool, own, law, pools, generator, score_table(anchors), score_table(pool), fair
-    )
+    own_table, table = score_table(anchors), score_table(pool)
+    scratch = Scratch(table)
+    draw = _Draw(anchors, pool, own, law, pools, generator, own_table, table, fair, scratch)
     costly = needs[possible].isinf()
     rows, left = possible[costly], possible[~costly]
     fair[rows[::every]] = True
@@ -214,6 +214,7 @@ class _Draw:
     table: Float[Tensor, "q v_plus_4"]
     fair: Bool[Tensor, " n"]
     """A sample of the anchors that stands for all."""
+    scratch: Scratch
 
     def candidates(self, of: Int[Tensor, " g"], number: int) -> Int[Tensor, "g r"]:
         """Uniform proposals from the pool of each group."""
@@ -236,7 +237,8 @@ class _Draw:
     ) -> Tile:
         """Who keeps which candidates; every so-manieth anchor is watched, none if ``step`` is 0."""
         law = self.law
-        own, theirs = take(self.own_table, rows), take(self.table, candidates)
+        own = self.scratch.take("own", self.own_table, rows)
+        theirs = self.scratch.take("theirs", self.table, candidates)
         theirs[..., -EXTRA:-1] = directions
         if self.pools.slots_of is not None:
             elsewhere = self.pool.images[candidates] != self.pools.slots_of[of][:, None]

@@ -16,10 +16,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from sskd.losses.acceptance import take
 from sskd.losses.diagnostics import same_instance
 from sskd.losses.negatives import Locations
 from sskd.losses.proposals import GROUP, Law, Tile, propose
+from sskd.losses.scratch import Scratch
 
 __all__ = ["LOSSES", "AnchorRows", "Slopes", "info_nce", "margin_hinge", "sampled_contrast"]
 
@@ -232,21 +232,23 @@ class _Contrast(torch.autograd.Function):
         cosine = torch.einsum("nd,nd->n", anchors, positives)
         pull = torch.zeros_like(cosine)
         weighs = counts.to(anchors.dtype)
+        scratch = Scratch(anchors)
         for tile in tiles:
-            own = take(anchors, tile.anchors)
-            theirs = take(anchors if pool is None else pool, tile.candidates)
-            positive, cosines = cosine[tile.anchors], own @ theirs.mT
+            own = scratch.take("own", anchors, tile.anchors)
+            theirs = scratch.take("theirs", anchors if pool is None else pool, tile.candidates)
+            positive = cosine[tile.anchors]
+            cosines = scratch.product("cosines", own, theirs.mT)
             observe(tile, positive, cosines)
             out = slopes(positive, cosines, tile.kept)
             counted = weighs[tile.anchors] * tile.complete
             total += torch.dot(out.losses.flatten(), counted.flatten())
             factor = (out.factor * counted)[..., None]
             if gradient is not None:
-                part = (out.negatives @ theirs).mul_(factor)
+                part = scratch.product("own slopes", out.negatives, theirs).mul_(factor)
                 gradient.index_add_(0, tile.anchors.flatten(), part.flatten(0, 1))
                 pull.index_put_((tile.anchors,), out.positive * counted, accumulate=True)
             if teaches is not None:
-                part = out.negatives.mT @ own.mul_(factor)
+                part = scratch.product("slopes", out.negatives.mT, own.mul_(factor))
                 teaches.index_add_(0, tile.candidates.flatten(), part.flatten(0, 1))
         if gradient is not None:
             gradient.addcmul_(pull[:, None], positives)
