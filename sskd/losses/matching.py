@@ -4,8 +4,8 @@ The costs are those of ``Mask2FormerHungarianMatcher`` of transformers. There ev
 layer draws its own points; here one draw serves them all, so that one kernel samples all masks.
 Each image still sees uniform points, new ones at every step.
 
-Axes: b images, m queries, t instances (padded), r matched pairs, p points, n instances
-of all images, h w any map.
+Axes: l layers, b images, m queries, t instances (padded), r matched pairs of a layer, p points,
+n instances of all images, h w any map.
 """
 
 from collections.abc import Sequence
@@ -27,14 +27,14 @@ __all__ = ["Matches", "match_layers", "pairwise_mask_costs"]
 
 
 class Matches(NamedTuple):
-    """The matched pairs of one decoder layer, image after image."""
+    """The matched pairs of each decoder layer, in the order of the instances."""
 
-    queries: Int[Tensor, " r"]
+    queries: Int[Tensor, "l r"]
     """Among the queries of all images, one image after the other."""
-    instances: Int[Tensor, " r"]
-    """Among the instances of all images, in the same way."""
+    instances: Int[Tensor, "l r"]
+    """Among the instances of all images, in the same way; ``0 .. n - 1`` where all are matched."""
     num_labeled: int
-    """The first so many pairs are of labeled images."""
+    """The first so many pairs of a layer are of labeled images."""
 
 
 def pairwise_mask_costs(
@@ -74,7 +74,7 @@ def match_layers(
     dice_weight: float,
     points: int,
     generator: torch.Generator,
-) -> list[Matches]:
+) -> Matches:
     """The cheapest one-to-one assignment of queries to instances, in each layer and image.
 
     A cost that is not finite counts as the largest number, so that a diverged model gives a
@@ -94,11 +94,11 @@ def match_layers(
         generator: Source of the points, on any device.
 
     Returns:
-        For each layer the matched pairs.
+        The matched pairs.
     """
     if not sum(counts):
-        none = torch.empty(0, dtype=torch.int64, device=masks.device)
-        return [Matches(none, none, 0) for _ in layers]
+        none = torch.empty(len(layers), 0, dtype=torch.int64, device=masks.device)
+        return Matches(none, none, 0)
     place = torch.rand(1, points, 2, generator=generator, device=generator.device).to(masks.device)
     sampled = sample_at(masks[None], place)[0]
     padded_masks = pad_sequence([*torch.split(sampled, list(counts))], batch_first=True)
@@ -113,19 +113,24 @@ def match_layers(
     largest = torch.finfo(torch.float32).max
     # (layers, b, m, t), one copy to the host for all of them
     table = torch.stack(costs).nan_to_num(largest, largest, largest).cpu().numpy()
-    return [_assign(rows, counts, num_labeled, masks.device) for rows in table]
+    return _assign(table, counts, num_labeled, masks.device)
 
 
 def _assign(
     costs: NDArray[np.float32], counts: Sequence[int], num_labeled: int, device: torch.device
 ) -> Matches:
-    """The pairs of one layer from its costs (b, m, t)."""
-    pairs = []
-    first = 0
-    for image, count in enumerate(counts):
-        queries, instances = linear_sum_assignment(costs[image, :, :count])
-        pairs.append(np.stack([queries + image * costs.shape[1], instances + first]))
-        first += count
-    labeled_pairs = sum(pair.shape[1] for pair in pairs[:num_labeled])
-    queries, instances = torch.from_numpy(np.concatenate(pairs, axis=1)).to(device)
-    return Matches(queries, instances, labeled_pairs)
+    """The pairs from their costs (l, b, m, t)."""
+    layers, images, queries = costs.shape[:3]
+    starts = np.cumsum([0, *counts])
+    pairs = [min(count, queries) for count in counts]
+    found = np.empty((2, layers, sum(pairs)), np.int64)
+    for layer in range(layers):
+        first = 0
+        for image in range(images):
+            # Transposed, the pairs come in the order of the instances.
+            instance, query = linear_sum_assignment(costs[layer, image, :, : counts[image]].T)
+            place = slice(first, first + pairs[image])
+            found[:, layer, place] = query + image * queries, instance + starts[image]
+            first += pairs[image]
+    both = torch.from_numpy(found).to(device)
+    return Matches(both[0], both[1], sum(pairs[:num_labeled]))

@@ -82,23 +82,18 @@ def place_points(logits: Float[Tensor, "r h w"], draw: PointDraw) -> Float[Tenso
 
 
 def point_losses(
-    logits: Float[Tensor, "r h w"],
-    masks: Float[Tensor, "r ht wt"],
-    points: Float[Tensor, "r p 2"],
-) -> tuple[Float[Tensor, " r"], Float[Tensor, " r"]]:
+    values: Float[Tensor, "*pairs p"], wanted: Float[Tensor, "*pairs p"]
+) -> tuple[Float[Tensor, "*pairs"], Float[Tensor, "*pairs"]]:
     """Cross-entropy and dice of each pair at its points.
 
     Args:
-        logits: Predicted masks.
-        masks: The instances' masks, in [0, 1], at any resolution.
-        points: (x, y) in [0, 1] of width and height.
+        values: Mask logits there.
+        wanted: The instance's mask there, in [0, 1].
 
     Returns:
         The mean binary cross-entropy in nats, >= 0, and the dice loss
         ``1 - (2 <s, y> + 1) / (|s| + |y| + 1)``, in [0, 1].
     """
-    wanted = sample_at(masks[:, None], points)[:, 0]
-    values = sample_at(logits[:, None], points)[:, 0]
     cross_entropy = functional.softplus(values) - values * wanted
     scores = values.sigmoid()
     overlap = 2 * (scores * wanted).sum(-1)
