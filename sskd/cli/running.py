@@ -3,7 +3,6 @@
 Imported by the commands when they run: this module needs the whole package.
 """
 
-import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -23,13 +22,13 @@ from sskd.studies.cells import PlannedCell, experiment_name
 from sskd.studies.controller import CellEvent, Study, run_ablations
 from sskd.studies.interrupts import Interrupts
 from sskd.studies.lock import study_lock
-from sskd.studies.tracking import CellRun, Tracker, show_results
+from sskd.studies.mirror import Mirror
+from sskd.studies.tracking import Tracker, show_results
 from sskd.studies.workers import describe
 
 __all__ = ["StudyResult", "run_single", "run_studies", "show_table"]
 
 SINGLE_EXPERIMENT = "train"
-MIRROR_SECONDS = 15.0
 
 
 @dataclass(frozen=True)
@@ -106,7 +105,7 @@ def run_single(cell: PlannedCell, *, home: Path, display: Display) -> Mapping[st
     lock = f"{SINGLE_EXPERIMENT}/{cell.fingerprint[:16]}"  # other cells may run at the same time
     with Interrupts() as interrupts, study_lock(home, lock):
         run = Tracker(home, SINGLE_EXPERIMENT, tags={}).open_run(cell, {})
-        mirror = _Mirror(run, interrupts)
+        mirror = Mirror(run, interrupts, lambda: suppress(Exception))
         try:
             with interrupts.allowed():
                 result = run_cell(cell.config, home=home, log=mirror, progress=display).result
@@ -122,22 +121,6 @@ def run_single(cell: PlannedCell, *, home: Path, display: Display) -> Mapping[st
         except Exception as error:
             _warn(f"MLflow does not show everything ({describe(error)}); the result is safe")
     return result
-
-
-class _Mirror:
-    """The engine's ``log``: looks at the cell's files now and then, and brings them to MLflow."""
-
-    def __init__(self, run: CellRun, interrupts: Interrupts) -> None:
-        self._run, self._interrupts = run, interrupts
-        self._next = time.monotonic() + MIRROR_SECONDS
-
-    def __call__(self, *_: object) -> None:
-        if time.monotonic() < self._next:
-            return
-        # A busy database must not cost the training; the next look brings what this one missed.
-        with self._interrupts.held(), suppress(Exception):
-            self._run.mirror()
-        self._next = time.monotonic() + MIRROR_SECONDS
 
 
 class _Show:

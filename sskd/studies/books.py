@@ -1,6 +1,5 @@
 """What a launch writes down of its cells: in the ledger, in MLflow, in a log, and to its caller."""
 
-import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,20 +11,13 @@ from typing import Any, Literal
 from sskd.studies.cell_files import CellFiles
 from sskd.studies.cells import PlannedCell
 from sskd.studies.declaration import Ablation
-from sskd.studies.interrupts import Interrupts
 from sskd.studies.ledger import Claim, Ledger
 from sskd.studies.lock import study_folder
 from sskd.studies.shown import in_order
 from sskd.studies.tracking import CellRun, Tracker
 from sskd.studies.workers import describe
 
-__all__ = ["Books", "CellEvent", "Mirror", "StudyOutcome"]
-
-MIRROR_SECONDS = 15.0
-"""Between two looks at the metrics of a running cell."""
-
-MIRROR_SHARE = 0.01
-"""Of a run's time that looking at its metrics may take."""
+__all__ = ["Books", "CellEvent", "StudyOutcome"]
 
 CellState = Literal["reused", "started", "done", "failed"]
 
@@ -249,25 +241,3 @@ class Books:
     def _note(self, line: str, trace: str = "") -> None:
         with self._log.open("a", encoding="utf-8") as file:
             file.write(f"{datetime.now():%Y-%m-%d %H:%M:%S}  {line}\n{trace}")
-
-
-class Mirror:
-    """Looks at a running cell's metrics now and then; also the engine's ``log``.
-
-    It ignores what ``log`` is told: the files say the same, and say it of the stages that came from
-    the store too.
-    """
-
-    def __init__(self, books: Books, run: CellRun | None, interrupts: Interrupts) -> None:
-        self._books, self._run, self._interrupts = books, run, interrupts
-        self._next = time.monotonic() + MIRROR_SECONDS
-
-    def __call__(self, *_: object) -> None:
-        """Look, if it is time to."""
-        began = time.monotonic()
-        if self._run is None or began < self._next:
-            return
-        with self._interrupts.held(), self._books.view():
-            self._run.mirror()
-        now = time.monotonic()
-        self._next = now + max(MIRROR_SECONDS, (now - began) / MIRROR_SHARE)

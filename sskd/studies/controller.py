@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from sskd.config import Config
-from sskd.studies.books import Books, CellEvent, Mirror, StudyOutcome
+from sskd.studies.books import Books, CellEvent, StudyOutcome
 from sskd.studies.cell_files import CellFiles
 from sskd.studies.cells import PlannedCell, experiment_name, identify
 from sskd.studies.declaration import Ablation
 from sskd.studies.interrupts import Interrupts
 from sskd.studies.ledger import Claim, Ledger, plan_id
 from sskd.studies.lock import study_lock
+from sskd.studies.mirror import Mirror
 from sskd.studies.schedule import KnownStage, Schedule
 from sskd.studies.tracking import CellRun
 from sskd.studies.workers import Ended, Pool, describe
@@ -208,7 +209,7 @@ class _Queue:
             for book, cell in waiting[chosen.fingerprint]:
                 begun = book.begin(cell, launcher)
                 if begun is not None:
-                    mirror = Mirror(book, begun[1], self._interrupts)
+                    mirror = Mirror(begun[1], self._interrupts, book.view)
                     entries.append(_Entry(book, *begun, mirror))
             if entries:
                 name = chosen.name

@@ -1,6 +1,5 @@
 """A search in MLflow: an experiment, and a run for each cell of a trial."""
 
-import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -11,15 +10,13 @@ from typing import Any
 from sskd.studies.cells import PlannedCell
 from sskd.studies.interrupts import Interrupts
 from sskd.studies.lock import study_folder
+from sskd.studies.mirror import Mirror
 from sskd.studies.search_plan import PlannedSearch
 from sskd.studies.shown import in_order
 from sskd.studies.tracking import CellRun, Tracker
 from sskd.studies.workers import describe
 
 __all__ = ["SearchView"]
-
-MIRROR_SECONDS = 15.0
-"""Between two looks at the metrics of a running cell."""
 
 
 class SearchView:
@@ -45,15 +42,7 @@ class SearchView:
         run: CellRun | None = None
         with self._guarded():
             run = self._open_tracker().open_run(cell, {})
-        looked = time.monotonic()
-
-        def mirror(*_: object) -> None:
-            nonlocal looked
-            if run is None or time.monotonic() - looked < MIRROR_SECONDS:
-                return
-            with self._interrupts.held(), self._guarded():
-                run.mirror()
-            looked = time.monotonic()
+        mirror = Mirror(run, self._interrupts, self._guarded)
 
         def finish(result: Mapping[str, Any]) -> None:
             if run is not None:

@@ -313,8 +313,8 @@ def test_a_kill_between_result_and_books_is_made_good(home, launch, monkeypatch,
 
 
 def test_a_running_cell_is_mirrored_and_nothing_twice(home, launch, monkeypatch):
-    monkeypatch.setattr("sskd.studies.books.MIRROR_SECONDS", 0.0)
-    monkeypatch.setattr("sskd.studies.books.MIRROR_SHARE", 1e9)
+    monkeypatch.setattr("sskd.studies.mirror.SECONDS", 0.0)
+    monkeypatch.setattr("sskd.studies.mirror.SHARE", 1e9)
     seen = []
 
     def watched(config, *, home, log, progress):
