@@ -7,18 +7,21 @@ marked in the code itself by ``record_function("sskd ...")``.
 import os
 import tempfile
 from collections.abc import Mapping
+from copy import deepcopy
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from sskd.bench.assembled import LibraryDecoder, build_assembled_step
 from sskd.config import Config
 from sskd.data.coco import load_coco
 from sskd.data.loader import Loader
 from sskd.data.toycity import ToycityCounts, generate
 from sskd.engine.environment import environment, peak_memory_bytes
-from sskd.engine.fit import derive_seed, fit
+from sskd.engine.fit import Step, derive_seed, fit
 from sskd.engine.perform import make_accelerator
 from sskd.engine.stages import plan_stages
 from sskd.engine.step import build_step
@@ -48,21 +51,33 @@ PARTS = (
 
 WARM = 3
 
+TURNS = 3
+"""Of a comparison."""
+
 os.environ.setdefault("KINETO_LOG_LEVEL", "9")  # it calls the lack of a GPU an error
 
 
-def measure(config: Config, *, steps: int, progress: Progress) -> dict[str, Any]:
+def measure(
+    config: Config, *, steps: int, progress: Progress, compare: bool = False
+) -> dict[str, Any]:
     """Time steps of the transfer stage, first as they are, then under the profiler.
 
     Args:
         config: Of the scale; its stage ``transfer`` is run, on scenes as large as its views.
         steps: How many are timed, after some that are not.
         progress: Receives every step.
+        compare: Whether to time, in turns with ours, the same step put together from the libraries'
+            own parts (``assembled``).
 
     Returns:
         ``seconds`` a step, ``images_per_second``, ``shares`` of the step by part, and the rest of
-        what a reader needs.
+        what a reader needs; ``assembled_seconds`` a step if that was compared.
+
+    Raises:
+        ValueError: If negatives from elsewhere than the batch are to be compared.
     """
+    if compare and config.contrast.negatives.scope != "batch":
+        raise ValueError("--compare takes negatives from the batch only: negatives.scope=batch")
     torch.set_num_threads(config.numerics.threads)
     (stage,) = (s for s in plan_stages(config, data_sha="", split_sha="") if s.name == "transfer")
     assert stage.training is not None
@@ -89,7 +104,7 @@ def measure(config: Config, *, steps: int, progress: Progress) -> dict[str, Any]
         accelerator = make_accelerator(config)
         step = build_step(stage, config, bank=bank)
 
-        def run(count: int, place: str) -> float:
+        def run(count: int, place: str, model: Any = model, step: Step = step) -> float:
             (folder / place).mkdir()
             return fit(
                 model,
@@ -107,7 +122,18 @@ def measure(config: Config, *, steps: int, progress: Progress) -> dict[str, Any]
             ).seconds
 
         run(WARM, "warm-up")
-        seconds = run(steps, "steps") / steps
+        turns: list[float] = []
+        other_turns: list[float] = []
+        if compare:
+            other = deepcopy(model)
+            other.decoder = LibraryDecoder(other.decoder)
+            theirs = build_assembled_step(stage, config, num_classes=len(scenes.categories))
+            run(WARM, "assembled, warm-up", other, theirs)
+        for turn in range(TURNS if compare else 1):
+            turns.append(run(steps, f"steps {turn}") / steps)
+            if compare:
+                other_turns.append(run(steps, f"assembled {turn}", other, theirs) / steps)
+        seconds = median(turns)
         with profile(activities=[ProfilerActivity.CPU], acc_events=True) as profiler:
             run(steps, "profiled steps")
     totals = {
@@ -127,7 +153,7 @@ def measure(config: Config, *, steps: int, progress: Progress) -> dict[str, Any]
         "shares": _shares(totals),
         "peak_memory_bytes": peak_memory_bytes(str(accelerator.device)),
         "environment": environment(str(accelerator.device), config.numerics.threads),
-    }
+    } | ({"assembled_seconds": median(other_turns)} if compare else {})
 
 
 def _shares(totals: Mapping[str, float]) -> dict[str, float]:

@@ -85,11 +85,23 @@ def contrastive(
     _write(json_file, result)
 
 
-@app.command(epilog=examples("sskd bench step", "sskd bench step --set num_negatives=256"))
+@app.command(
+    epilog=examples(
+        "sskd bench step",
+        "sskd bench step --compare",
+        "sskd bench step --set num_negatives=256",
+    )
+)
 def step(
     scale: Scale = "tiny",
     settings: Settings = None,
     steps: Annotated[int, typer.Option(min=1, help="Timed steps.")] = 20,
+    compare: Annotated[
+        bool,
+        typer.Option(
+            "--compare", help="Time in turns with it the same step of the libraries' own parts."
+        ),
+    ] = False,
     json_file: Json = None,
 ) -> None:
     """A student's training step with all three losses, and how its time divides.
@@ -103,7 +115,7 @@ def step(
 
     config = build_config(load_scale(scale), parse_overrides(settings or []))
     with open_display() as progress:
-        result = measure(config, steps=steps, progress=progress)
+        result = measure(config, steps=steps, progress=progress, compare=compare)
     height, width = result["crop"]
     say(
         f"{scale}: {result['images_a_step']} images of {height}x{width} a step, "
@@ -113,6 +125,13 @@ def step(
         f"{1000 * result['seconds']:.0f} ms a step, {result['images_per_second']:.1f} images/s, "
         f"peak memory {result['peak_memory_bytes'] / 2**20:.0f} MiB"
     )
+    if compare:
+        theirs = result["assembled_seconds"]
+        say(
+            f"of the libraries' own parts: {1000 * theirs:.0f} ms a step, "
+            f"{result['images_a_step'] / theirs:.1f} images/s, "
+            f"{theirs / result['seconds']:.2f} times as long"
+        )
     rows = [(part, f"{100 * share:.1f} %") for part, share in result["shares"].items()]
     print_table(("part", "share of the step"), rows)
     _write(json_file, result)

@@ -1,5 +1,6 @@
 """What a result was computed with: versions, machine, memory."""
 
+import ctypes
 import platform
 import re
 import resource
@@ -12,7 +13,7 @@ import transformers
 
 import sskd
 
-__all__ = ["environment", "peak_memory_bytes"]
+__all__ = ["environment", "keep_freed_memory", "peak_memory_bytes"]
 
 
 def environment(device: str, threads: int) -> dict[str, Any]:
@@ -33,6 +34,19 @@ def environment(device: str, threads: int) -> dict[str, Any]:
         "device": device,
         "threads": threads,
     }
+
+
+def keep_freed_memory() -> None:
+    """Have glibc keep what is freed: a training step asks for the same again.
+
+    Returned to the kernel, memory comes back page by page, each with a fault: thousands a step.
+    Does nothing where the allocator is another one.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        trim_threshold, mmap_threshold, most = -1, -3, 2**31 - 1  # malloc.h
+        mallopt(mmap_threshold, 32 * 2**20)  # the largest that glibc takes
+        mallopt(trim_threshold, most)
 
 
 def peak_memory_bytes(device: str) -> int:

@@ -40,18 +40,19 @@ class Schedule:
         self._store, self._stages = Store(home / "store"), stages
 
     def choose(self, waiting: Sequence[PlannedCell], active: Iterable[str]) -> PlannedCell:
-        """The first cell that can begin at once; the first of all if none can.
+        """The first cell that can begin at once; if none can, one that waits for least.
 
         Args:
             waiting: At least one.
             active: Fingerprints of the cells that run now.
         """
         busy = {key for fingerprint in active for key in self._missing(fingerprint)}
+        missing = {cell.fingerprint: self._missing(cell.fingerprint) for cell in waiting}
         for cell in waiting:
-            missing = self._missing(cell.fingerprint)
-            if not missing or missing[0] not in busy:
+            if not missing[cell.fingerprint] or missing[cell.fingerprint][0] not in busy:
                 return cell
-        return waiting[0]
+        # All wait for a foundation model, say: after it, another seed's teacher is nobody's yet.
+        return min(waiting, key=lambda cell: len(busy.intersection(missing[cell.fingerprint])))
 
     def _missing(self, fingerprint: str) -> list[str]:
         stages = self._stages[fingerprint]

@@ -21,6 +21,9 @@ STAGES = {
     "b0": [stage("teacher", "1"), stage("student", "b")],
     "labels0": [stage("student", "c")],
     "a1": [stage("teacher", "2"), stage("student", "d")],
+    "pre-a0": [stage("foundation", "0"), stage("teacher", "3"), stage("student", "e")],
+    "pre-b0": [stage("foundation", "0"), stage("teacher", "3"), stage("student", "f")],
+    "pre-a1": [stage("foundation", "0"), stage("teacher", "4"), stage("student", "9")],
 }
 
 
@@ -43,6 +46,7 @@ def choose(home, waiting, names: str, active: str) -> str:
         ("b0 a1", "a0", "a1"),
         ("b0", "a0", "b0"),  # nothing better to do
         ("b0 a1", "a0 a1", "b0"),
+        ("pre-b0 pre-a1", "pre-a0", "pre-a1"),  # after the wait, a teacher of its own
     ],
 )
 def test_a_cell_is_begun_that_need_not_wait_for_another(tmp_path, waiting, left, active, chosen):
