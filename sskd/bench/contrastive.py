@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from sskd.bench.literal import literal_contrast
-from sskd.engine.environment import environment, peak_memory_bytes
+from sskd.engine.environment import environment, peak_memory_bytes, settle_process
 from sskd.losses.negatives import Locations
 from sskd.losses.proposals import GROUP, Law, propose
 from sskd.losses.sampled_contrast import sampled_contrast
@@ -145,7 +145,7 @@ def measure(
         Under ``seconds`` and ``extra_bytes`` a number by name, under ``environment`` the machine.
     """
     names = [n for n in STEPS if n != "literal" or problem.pixels <= LITERAL_LIMIT]
-    torch.set_num_threads(problem.threads)
+    settle_process(problem.threads)
     steps = {name: STEPS[name](problem) for name in names}
     times: dict[str, list[float]] = {name: [] for name in names}
     for turn in range(repeats + 1):
@@ -168,7 +168,7 @@ def measure_growth(problem: Problem, factors: Sequence[int] = (4, 16)) -> dict[i
     grown = {}
     for factor in factors:
         larger = Problem(**asdict(problem) | {"pixels": problem.pixels * factor})
-        torch.set_num_threads(problem.threads)
+        settle_process(problem.threads)
         step = _ours(larger)
         step()
         seconds = median(_time(step, problem.device) for _ in range(3))
@@ -217,7 +217,7 @@ def _memory(name: str, problem: Problem) -> int:
 
 
 def _extra_bytes(name: str, problem: Problem) -> int:
-    torch.set_num_threads(problem.threads)
+    settle_process(problem.threads)
     few = Problem(**asdict(problem) | {"pixels": 16 * problem.images, "negatives": 4})
     STEPS[name](few)()  # what libraries take for themselves
     step = STEPS[name](problem)

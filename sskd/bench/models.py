@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from sskd.bench.architecture import CLASSES, describe, input_size, without_weights
 from sskd.config import Config, ModelConfig
-from sskd.engine.environment import environment, peak_memory_bytes
+from sskd.engine.environment import environment, peak_memory_bytes, settle_process
 from sskd.models.student import InstanceSegmenter, build
 from sskd.studies.measurements import Measurement, ModelCost, Spread, models_digest
 from sskd.types import Progress
@@ -40,7 +40,7 @@ def measure(
     """
     height, width = size or input_size(config)
     precision, threads = config.numerics.precision, config.numerics.threads
-    torch.set_num_threads(threads)
+    settle_process(threads)
     configs = {"teacher": config.teacher, "student": config.student}
     models = {role: _model(model, device) for role, model in configs.items()}
     images = torch.randn(1, 3, height, width, generator=torch.Generator().manual_seed(0))
@@ -117,7 +117,7 @@ def _peak_bytes(
     config: ModelConfig, size: tuple[int, int], device: str, precision: str, threads: int
 ) -> int:
     """The most memory for weights and one forward pass, beyond what the process took before."""
-    torch.set_num_threads(threads)
+    settle_process(threads)
     nn.Conv2d(3, 8, 3).to(device)(torch.zeros(1, 3, 64, 64, device=device))  # the libraries' own
     before = peak_memory_bytes(device)
     _predict(_model(config, device), torch.zeros(1, 3, *size, device=device), precision)

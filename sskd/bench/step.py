@@ -20,7 +20,7 @@ from sskd.config import Config
 from sskd.data.coco import load_coco
 from sskd.data.loader import Loader
 from sskd.data.toycity import ToycityCounts, generate
-from sskd.engine.environment import environment, peak_memory_bytes
+from sskd.engine.environment import environment, peak_memory_bytes, settle_process
 from sskd.engine.fit import Step, derive_seed, fit
 from sskd.engine.perform import make_accelerator
 from sskd.engine.stages import plan_stages
@@ -78,7 +78,7 @@ def measure(
     """
     if compare and config.contrast.negatives.scope != "batch":
         raise ValueError("--compare takes negatives from the batch only: negatives.scope=batch")
-    torch.set_num_threads(config.numerics.threads)
+    settle_process(config.numerics.threads)
     (stage,) = (s for s in plan_stages(config, data_sha="", split_sha="") if s.name == "transfer")
     assert stage.training is not None
     training = stage.training

@@ -33,6 +33,7 @@ def evaluate(
     from sskd.data.coco import load_coco
     from sskd.data.datasets import open_dataset
     from sskd.engine.checkpoint import load_weights
+    from sskd.engine.environment import settle_process
     from sskd.engine.evaluate import evaluate as measure
     from sskd.engine.perform import make_accelerator
     from sskd.models.student import build
@@ -50,7 +51,7 @@ def evaluate(
                 f"{dataset.name} has the classes {', '.join(names)}; "
                 f"the model predicts {', '.join(known)}"
             )
-    torch.set_num_threads(config.numerics.threads)
+    settle_process(config.numerics.threads)
     device = make_accelerator(config).device
     model = build(
         getattr(config, found.role),

@@ -13,7 +13,7 @@ import transformers
 
 import sskd
 
-__all__ = ["environment", "keep_freed_memory", "peak_memory_bytes"]
+__all__ = ["environment", "peak_memory_bytes", "settle_process"]
 
 
 def environment(device: str, threads: int) -> dict[str, Any]:
@@ -36,12 +36,16 @@ def environment(device: str, threads: int) -> dict[str, Any]:
     }
 
 
-def keep_freed_memory() -> None:
-    """Have glibc keep what is freed: a training step asks for the same again.
+def settle_process(threads: int) -> None:
+    """What every process that computes begins with: its threads, and that it keeps freed memory.
 
-    Returned to the kernel, memory comes back page by page, each with a fault: thousands a step.
-    Does nothing where the allocator is another one.
+    A training step asks for the same memory again. If glibc returned it to the kernel, it would
+    come back page by page, with a fault each, thousands a step. Other allocators are left alone.
+
+    Args:
+        threads: Of torch.
     """
+    torch.set_num_threads(threads)
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
         trim_threshold, mmap_threshold, most = -1, -3, 2**31 - 1  # malloc.h

@@ -7,14 +7,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 
 from sskd.config import Config, digest
 from sskd.data.coco import CocoData, load_coco
 from sskd.data.datasets import DataSet, open_dataset
 from sskd.data.splits import Split, make_split, write_split
-from sskd.engine.environment import environment, keep_freed_memory
+from sskd.engine.environment import environment, settle_process
 from sskd.engine.perform import Materials, Outcome, StageLog, make_accelerator, perform
 from sskd.engine.samples import draw_samples
 from sskd.engine.stages import FINAL_STAGE, Stage, fingerprint, plan_stages
@@ -127,8 +126,7 @@ def run_cell(config: Config, *, home: Path, log: StageLog, progress: Progress) -
     if finished is not None:
         return CellResult(cell.fingerprint, cell.folder, finished)
     began = time.perf_counter()
-    torch.set_num_threads(config.numerics.threads)
-    keep_freed_memory()
+    settle_process(config.numerics.threads)
     # Two data sets may number their images alike, and then split alike.
     split_name = digest([cell.dataset.sha256, cell.split.sha256])[:16]
     files = write_split(cell.dataset, cell.split, home / "data/splits" / split_name)
