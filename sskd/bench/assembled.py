@@ -63,7 +63,6 @@ def build_assembled_step(stage: Stage, config: Config, *, num_classes: int) -> S
         "loss_dice": loss.dice_weight,
     }
     settings = Mask2FormerConfig(
-        num_labels=num_classes,
         class_weight=loss.class_weight,
         mask_weight=loss.mask_weight,
         dice_weight=loss.dice_weight,
@@ -72,6 +71,7 @@ def build_assembled_step(stage: Stage, config: Config, *, num_classes: int) -> S
         oversample_ratio=loss.oversample_ratio,
         importance_sample_ratio=loss.importance_ratio,
     )
+    settings.num_labels = num_classes
     criterion = Mask2FormerLoss(settings, {})
 
     def set_loss(predictions: Predictions, batch: Batch, images: slice) -> Tensor:

@@ -125,7 +125,7 @@ def measure(
         turns: list[float] = []
         other_turns: list[float] = []
         if compare:
-            other = deepcopy(model)
+            other: Any = deepcopy(model)
             other.decoder = LibraryDecoder(other.decoder)
             theirs = build_assembled_step(stage, config, num_classes=len(scenes.categories))
             run(WARM, "assembled, warm-up", other, theirs)
