@@ -77,7 +77,9 @@ def measure(
         ValueError: If negatives from elsewhere than the batch are to be compared.
     """
     if compare and config.contrast.negatives.scope != "batch":
-        raise ValueError("--compare takes negatives from the batch only: negatives.scope=batch")
+        raise ValueError(
+            "--compare takes negatives of the batch only: contrast.negatives.scope=batch"
+        )
     settle_process(config.numerics.threads)
     (stage,) = (s for s in plan_stages(config, data_sha="", split_sha="") if s.name == "transfer")
     assert stage.training is not None

@@ -49,7 +49,7 @@ def test_what_is_measured_equals_what_it_is_measured_against():
 
 
 def test_a_step_divides_into_its_parts(sskd, tmp_path):
-    done = sskd("bench", "step", "--steps", "1", "--json", "out.json")
+    done = sskd("bench", "step", "--steps", "1", "--compare", "--json", "out.json")
     assert done.exit_code == 0, done.output
     numbers = json.loads((tmp_path / "out.json").read_text())
     shares = numbers["shares"]
@@ -61,6 +61,14 @@ def test_a_step_divides_into_its_parts(sskd, tmp_path):
     assert min(shares.values()) > 0
     assert numbers["images_a_step"] == 8
     assert "8 images of 96x96 a step" in done.stdout
+    assert numbers["assembled_seconds"] > 0
+    assert "of the libraries' own parts" in done.stdout
+
+
+def test_a_step_is_compared_with_negatives_of_the_batch_only(sskd):
+    done = sskd("bench", "step", "--compare", "--set", "contrast.negatives.scope=memory-bank")
+    assert done.exit_code == 2
+    assert "negatives.scope=batch" in done.stderr
 
 
 def test_a_gpu_that_is_not_there(sskd, monkeypatch):
