@@ -33,7 +33,8 @@ def result_caption(analysis: Analysis) -> str:
     )
     sentences = [
         f"{spread}; n is the number of seeds "
-        f"(planned: {list_words([str(seed) for seed in analysis.seeds])}).",
+        f"(planned: seed{'s' if len(analysis.seeds) > 1 else ''} "
+        f"{list_words([str(seed) for seed in analysis.seeds])}).",
         "A seed sets initial weights, data order and sampling; the split, the validation images "
         "and the foundation model's weights stay, so that the spread knows nothing of theirs.",
     ]
