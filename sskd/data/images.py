@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-__all__ = ["check_header", "picture_files", "read_rgb", "upright_size"]
+__all__ = ["check_header", "picture_files", "read_rgb", "stored_size", "upright_size"]
 
 _ORIENTATION = 0x0112
 _SIDEWAYS = (5, 6, 7, 8)
@@ -24,22 +24,32 @@ def picture_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES)
 
 
-def upright_size(path: Path) -> tuple[int, int]:
-    """Height and width as shown, EXIF applied; reads the header only.
+def stored_size(path: Path) -> tuple[int, int]:
+    """Height and width as stored; reads the header only.
 
     Raises:
         ValueError: If the file is missing or no picture.
     """
     with _opened(path) as picture:
-        return _upright(picture)
+        return picture.height, picture.width
+
+
+def upright_size(path: Path) -> tuple[int, int]:
+    """Height and width as shown, EXIF applied; a PNG is decoded, for its EXIF may come last.
+
+    Raises:
+        ValueError: If the file is missing, no picture, or a broken PNG.
+    """
+    with _opened(path) as picture:
+        return _upright(picture, path)
 
 
 def check_header(path: Path, *, height: int, width: int) -> None:
-    """Check that a picture opens and has the stated size, without decoding its pixels.
+    """Check that a picture opens and has the stated size; only a PNG is decoded.
 
     Raises:
-        ValueError: If the file is missing, no picture, of floating-point pixels, or of another
-            size both as stored and as shown.
+        ValueError: If the file is missing, no picture, a broken PNG, of floating-point pixels, or
+            of another size both as stored and as shown.
     """
     with _opened(path) as picture:
         _turns(picture, path, height=height, width=width)
@@ -77,9 +87,12 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         yield picture
 
 
-def _upright(picture: Image.Image) -> tuple[int, int]:
+def _upright(picture: Image.Image, path: Path) -> tuple[int, int]:
     width, height = picture.size
-    sideways = picture.getexif().get(_ORIENTATION) in _SIDEWAYS
+    try:
+        sideways = picture.getexif().get(_ORIENTATION) in _SIDEWAYS
+    except Exception as error:  # decoders of foreign bytes fail in any way they like
+        raise ValueError(f"{path}: unreadable image: {_one_line(error)}") from None
     return (width, height) if sideways else (height, width)
 
 
@@ -87,7 +100,7 @@ def _turns(picture: Image.Image, path: Path, *, height: int, width: int) -> bool
     """Whether EXIF is to be applied, so that the picture has the stated size."""
     if picture.mode == "F":
         raise ValueError(f"{path}: floating-point pixels; convert the image to 8 or 16 bit")
-    upright = _upright(picture)
+    upright = _upright(picture, path)
     stored = (picture.height, picture.width)
     if upright == (height, width):
         return True

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sskd.data.images import check_header, picture_files, read_rgb, upright_size
+from sskd.data.images import check_header, picture_files, read_rgb, stored_size, upright_size
 
 GREY = np.arange(6, dtype=np.uint8).reshape(2, 3) * 40
 
@@ -76,6 +76,12 @@ def test_unreadable_images(tmp_path: Path) -> None:
     check_header(cut, height=50, width=50)
     with pytest.raises(ValueError, match=r"cut\.jpg: unreadable image: .*truncated"):
         read_rgb(cut, height=50, width=50)
+    half = _save(tmp_path / "half.png", Image.fromarray(noise))
+    half.write_bytes(half.read_bytes()[:4000])
+    assert stored_size(half) == (50, 50)
+    for check in (check_header, read_rgb):
+        with pytest.raises(ValueError, match=r"half\.png: unreadable image: .*truncated"):
+            check(half, height=50, width=50)
     with pytest.raises(ValueError, match="no such image file"):
         upright_size(tmp_path / "none.png")
     floats = _save(tmp_path / "f.tif", Image.fromarray(GREY.astype(np.float32)))
