@@ -1,12 +1,15 @@
 """The ``sskd data`` group: add a data set, check it, split it, look at it."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sskd.cli.console import print_table, say
 from sskd.cli.options import Home, examples
+
+if TYPE_CHECKING:
+    from sskd.data.conversion import Source
 
 __all__ = ["app"]
 
@@ -15,6 +18,8 @@ app = typer.Typer(
 )
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A data set (see `sskd list`).")]
+Root = Annotated[Path, typer.Argument(metavar="ROOT", help="Where its folders are.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace one of this name.")]
 
 
 @app.command(
@@ -33,7 +38,7 @@ def add(
         Path | None,
         typer.Option("--unlabeled-images", metavar="DIR", help="More images, without any labels."),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace one of this name.")] = False,
+    force: Force = False,
     home: Home = Path("runs"),
 ) -> None:
     """Register COCO instances under a name; nothing is copied.
@@ -61,6 +66,56 @@ def add(
         f"added {added.name}: {len(data.images)} training images, {len(data.categories)} classes; "
         f"next: sskd data check {added.name}"
     )
+
+
+@app.command(
+    "add-cityscapes",
+    epilog=examples(
+        "sskd data add-cityscapes /data/cityscapes",
+        "sskd data add-cityscapes /data/cityscapes --name city",
+    ),
+)
+def add_cityscapes(
+    root: Root,
+    name: Annotated[
+        str, typer.Option("--name", metavar="NAME", help="What to call it.")
+    ] = "cityscapes",
+    force: Force = False,
+    home: Home = Path("runs"),
+) -> None:
+    """Register Cityscapes from leftImg8bit and gtFine, train and val.
+
+    8 thing classes, groups as crowd regions. Pictures stay where they are; the instances go into
+    COCO files in the home folder. Interrupted, it goes on where it stopped.
+    """
+    from sskd.data.cityscapes import cityscapes
+
+    _convert(home, name, cityscapes(root), force=force)
+
+
+@app.command(
+    "add-ade20k",
+    epilog=examples(
+        "sskd data add-ade20k /data/ADEChallengeData2016",
+        "sskd data add-ade20k /data/ADEChallengeData2016 --name rooms",
+    ),
+)
+def add_ade20k(
+    root: Root,
+    name: Annotated[str, typer.Option("--name", metavar="NAME", help="What to call it.")] = (
+        "ade20k"
+    ),
+    force: Force = False,
+    home: Home = Path("runs"),
+) -> None:
+    """Register ADE20K's instance challenge: images, annotations_instance.
+
+    100 thing classes. Pictures stay where they are; the instances go into COCO files in the home
+    folder. Interrupted, it goes on where it stopped.
+    """
+    from sskd.data.ade20k import ade20k
+
+    _convert(home, name, ade20k(root), force=force)
 
 
 @app.command(epilog=examples("sskd data make toycity"))
@@ -183,3 +238,18 @@ def show(
     path = out or Path(f"{dataset.name}.png")
     draw(dataset, path, count=count, seed=seed)
     say(f"wrote {path}")
+
+
+def _convert(home: Path, name: str, source: "Source", *, force: bool) -> None:
+    from sskd.cli.progress import open_display
+    from sskd.data.conversion import add_converted
+
+    unusual = source.unusual_counts()
+    if unusual is not None:
+        typer.echo(f"warning: {unusual}; fine if a part of it is meant", err=True)
+    with open_display() as display:
+        added = add_converted(home, name, source, force=force, progress=display)
+    say(
+        f"added {added.name}: {len(source.train)} training and {len(source.val)} val images, "
+        f"{len(source.categories)} classes; next: sskd data check {added.name}"
+    )

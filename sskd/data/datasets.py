@@ -1,7 +1,7 @@
 """Data sets by name: where their files are, and what their content hashes to.
 
 ``home/data/NAME/dataset.json`` describes each. ``toycity`` is drawn on first use; others are
-added from COCO files, which stay where they are.
+added from COCO files, which stay where they are, or converted to them.
 """
 
 import re
@@ -31,6 +31,7 @@ __all__ = [
     "DataSet",
     "add_dataset",
     "check_dataset",
+    "check_name",
     "draw",
     "list_datasets",
     "open_dataset",
@@ -74,6 +75,22 @@ def open_dataset(home: Path, name: str, *, progress: Progress | None = None) -> 
     return _checked(home / "data" / name / "dataset.json")
 
 
+def check_name(home: Path, name: str, *, force: bool) -> None:
+    """Check that a data set can be added under a name.
+
+    Raises:
+        ValueError: If it is no name, the package's own, or taken and not to be replaced.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or name.endswith(".json"):
+        raise ValueError(
+            f"data set name {name!r}: letters, digits, '.', '-' and '_' only, and no '.json' end"
+        )
+    if name == TOYCITY:
+        raise ValueError(f"{TOYCITY!r} is the package's own data set; choose another name")
+    if (home / "data" / name / "dataset.json").exists() and not force:
+        raise ValueError(f"data set {name!r} exists already; --force replaces it")
+
+
 def add_dataset(
     home: Path,
     name: str,
@@ -83,6 +100,7 @@ def add_dataset(
     images: Path,
     val_images: Path | None = None,
     unlabeled_images: Path | None = None,
+    cityscapes: Path | None = None,
     force: bool = False,
     progress: Progress | None = None,
 ) -> DataSet:
@@ -96,21 +114,15 @@ def add_dataset(
         images: Folder of the training images.
         val_images: Folder of the validation images; ``images`` if not given.
         unlabeled_images: Folder of more pictures, searched with its sub-folders.
+        cityscapes: The folder with Cityscapes' own ``gtFine``, if the data set is made from it.
         force: Whether to replace a data set of this name.
         progress: Told about each picture.
 
     Raises:
         ValueError: One line about the first defect, or if the name is taken or no name.
     """
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or name.endswith(".json"):
-        raise ValueError(
-            f"data set name {name!r}: letters, digits, '.', '-' and '_' only, and no '.json' end"
-        )
-    if name == TOYCITY:
-        raise ValueError(f"{TOYCITY!r} is the package's own data set; choose another name")
+    check_name(home, name, force=force)
     folder = (home / "data" / name).absolute()
-    if (folder / "dataset.json").exists() and not force:
-        raise ValueError(f"data set {name!r} exists already; --force replaces it")
     for path in (images, val_images, unlabeled_images):
         if path is not None and not path.is_dir():
             raise ValueError(f"{path}: no such folder of images")
@@ -123,8 +135,8 @@ def add_dataset(
     _check_headers((train_data, val_data), extra, progress)
     description = Description(
         name=name,
-        train_json=str(train_data.path),
-        val_json=str(val_data.path),
+        train_json=_place(train_data.path, folder),
+        val_json=_place(val_data.path, folder),
         images=str(train_data.images_dir),
         val_images=str(val_data.images_dir),
         unlabeled_images=str(unlabeled_images.absolute()) if unlabeled_images else None,
@@ -132,6 +144,7 @@ def add_dataset(
         source_images=None,
         sha256="",
         generated=False,
+        cityscapes=str(cityscapes.absolute()) if cityscapes else None,
     )
     sha256 = content_hash(to_dataset(description, folder))
     description = description.model_copy(update={"sha256": sha256})
@@ -234,6 +247,11 @@ def _checked(path: Path) -> DataSet:
             "add it again with --force, so that old results are not taken for new ones"
         )
     return dataset
+
+
+def _place(path: Path, folder: Path) -> str:
+    """Relative in the data set's own folder, so that a home may move; else as it is."""
+    return str(path.relative_to(folder) if path.is_relative_to(folder) else path)
 
 
 def _check_pair(train: CocoData, val: CocoData) -> None:

@@ -40,6 +40,8 @@ class DataSet:
     source_images: Path | None
     sha256: str
     """Of the content: of the COCO files, and of names and sizes of the pictures."""
+    cityscapes: Path | None = None
+    """The folder with Cityscapes' own ``gtFine``, where the official evaluator applies."""
 
 
 class Description(BaseModel):
@@ -58,6 +60,7 @@ class Description(BaseModel):
     sha256: str
     generated: bool
     """Drawn by the package: the hash is of the generator and its settings."""
+    cityscapes: str | None = None
 
 
 def read_dataset(path: Path) -> DataSet:
@@ -102,6 +105,7 @@ def to_dataset(description: Description, folder: Path) -> DataSet:
         source_json=below(description.source_json),
         source_images=below(description.source_images),
         sha256=description.sha256,
+        cityscapes=below(description.cityscapes),
     )
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from published_trees import write_ade20k, write_cityscapes
 from typer.testing import CliRunner
 
 from sskd.cli.app import app
@@ -51,7 +52,9 @@ def sskd():
 
 @pytest.fixture
 def own_data(workplace) -> Path:
-    """The files that the README's commands name: two classes of rectangles."""
+    """What the README's commands name: two classes of rectangles, and two published data sets."""
+    write_cityscapes(workplace / "cityscapes", images=1)
+    write_ade20k(workplace / "ADEChallengeData2016", images=1)
     for name in ("images", "more"):
         (workplace / name).mkdir()
     generator = np.random.default_rng(0)

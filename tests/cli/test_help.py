@@ -46,6 +46,7 @@ def test_python_m_sskd_is_the_same_command(workplace):
             "doctor",
         ),
         *("data add", "data make", "data check", "data split", "data show"),
+        *("data add-cityscapes", "data add-ade20k"),
     ],
 )
 def test_each_command_has_help_with_examples_and_takes_a_home(sskd, command):
