@@ -85,7 +85,11 @@ class DataConfig(Frozen):
 
     name: str
     label_fraction: Annotated[float, Field(gt=0, le=1)]
+    """Not read where there is a ``labeled_list``."""
     split_seed: NonNegative
+    labeled_list: Annotated[str, Field(min_length=1)] | None = None
+    """A text file with one labeled image a line; ``null``: a seeded split. Its content counts, not
+    its name. The default is for cells from before there was a key."""
     held_out: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the labeled images that no stage trains on: AP is measured on them, in the place of
     val. For searches; 0 measures on val. The default is for cells from before there was a key."""

@@ -180,31 +180,53 @@ def check(
         raise typer.Exit(1)
 
 
-@app.command(epilog=examples("sskd data split toycity --label-fraction 0.1"))
+@app.command(
+    epilog=examples(
+        "sskd data split toycity --label-fraction 0.1",
+        "sskd data split cityscapes --labeled-list lists/296.txt",
+    )
+)
 def split(
     name: Name,
     label_fraction: Annotated[
-        float,
+        float | None,
         typer.Option(
             "--label-fraction", metavar="P", help="Share of images that keeps labels, 0 < P <= 1."
         ),
-    ],
+    ] = None,
+    labeled_list: Annotated[
+        Path | None,
+        typer.Option(
+            "--labeled-list",
+            metavar="FILE",
+            help="Instead: a published list, one image's file name, stem or id a line.",
+        ),
+    ] = None,
     split_seed: Annotated[
         int, typer.Option("--split-seed", min=0, metavar="N", help="Which order of the images.")
     ] = 0,
     home: Home = Path("runs"),
 ) -> None:
-    """Show which images a label fraction keeps labels for.
+    """Show which images a label fraction, or a published list, keeps labels for.
 
-    Splits of one seed are nested: 5 % within 10 % within 30 %.
+    Splits of one seed are nested: 5 % within 10 % within 30 %. To train with a list, say
+    --set data.labeled_list=FILE; it counts by its content, not by its name.
     """
     from sskd.data.coco import load_coco
     from sskd.data.datasets import open_dataset
-    from sskd.data.splits import make_split
+    from sskd.data.labeled_lists import find_images, read_list
+    from sskd.data.splits import make_listed_split, make_split
 
+    if (label_fraction is None) == (labeled_list is None):
+        raise ValueError("either --label-fraction P or --labeled-list FILE is needed")
+    names = read_list(labeled_list) if labeled_list is not None else ()
     dataset = open_dataset(home, name)
     train = load_coco(dataset.train_json, dataset.images)
-    made = make_split(train, fraction=label_fraction, seed=split_seed)
+    if labeled_list is not None:
+        made = make_listed_split(train, find_images(names, train, labeled_list), seed=split_seed)
+    else:
+        assert label_fraction is not None
+        made = make_split(train, fraction=label_fraction, seed=split_seed)
     counts = {category.id: 0 for category in train.categories}
     for image_id in made.labeled:
         for annotation in train.annotations(image_id):

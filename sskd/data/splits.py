@@ -4,6 +4,8 @@ One order of the images is made for each seed, whatever the fraction; a split is
 So 5 % lies within 10 %. The order is a hash of the ids, except that it begins with the few images
 that show every class once.
 
+A published list of labeled images may stand in the place of such an order; it is taken as it is.
+
 Some of the labeled images can be held out, to choose settings on: walking along that order, an
 image is held out whenever those so far are too few, the first that show every class never. So what
 is held out of 5 % lies within what is held out of 10 %, and what is left likewise. Held-out images
@@ -28,7 +30,7 @@ from sskd.data.coco import Annotation, CocoData, ImageRecord, load_coco
 from sskd.data.datasets import DataSet
 from sskd.data.images import picture_files, upright_size
 
-__all__ = ["Split", "SplitFiles", "make_split", "write_split"]
+__all__ = ["Split", "SplitFiles", "make_listed_split", "make_split", "write_split"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class Split:
     labeled: tuple[int, ...]
     unlabeled: tuple[int, ...]
     fraction: float
+    """As it was asked for; of a list, its share of the images."""
     seed: int
     sha256: str
     """Of the lists: fractions that round to the same images are the same split."""
@@ -83,8 +86,52 @@ def make_split(train: CocoData, *, fraction: float, seed: int, held_out: float =
             f"fraction {fraction:g} ({count} of {len(order)} images); "
             f"use at least {_round_up(needed / len(order)):g}"
         )
+    return _divide(train, order, count, needed, fraction=fraction, seed=seed, held_out=held_out)
+
+
+def make_listed_split(
+    train: CocoData, listed: Sequence[int], *, seed: int, held_out: float = 0.0
+) -> Split:
+    """Divide the training images into listed, hence labeled ones, unlabeled and held-out ones.
+
+    A class may lack any labeled image: published lists are taken as they are.
+
+    Args:
+        train: As ``make_split`` takes it.
+        listed: Ids of the labeled images, at least one.
+        seed: Read where images are held out: which ones.
+        held_out: Share of the labeled images that are held out, in [0, 1); rounded down.
+
+    Raises:
+        ValueError: If what is held out shows no instance.
+    """
+    assert listed, "an empty list"
+    order, needed = _order({image_id: _classes(train, image_id) for image_id in listed}, seed)
+    rest = {image.id for image in train.images} - {*listed}
+    return _divide(
+        train,
+        [*order, *rest],
+        len(order),
+        needed,
+        fraction=len(order) / len(train.images),
+        seed=seed,
+        held_out=held_out,
+    )
+
+
+def _divide(
+    train: CocoData,
+    order: Sequence[int],
+    count: int,
+    needed: int,
+    *,
+    fraction: float,
+    seed: int,
+    held_out: float,
+) -> Split:
+    """The first images of an order are labeled, but for the held-out ones of them."""
     kept_out = _held_out(order[:count], needed, held_out)
-    if held_out > 0 and not any(shown[image_id] for image_id in kept_out):
+    if held_out > 0 and not any(_classes(train, image_id) for image_id in kept_out):
         raise ValueError(
             f"{train.path}: held_out {held_out:g} of {count} labeled images, "
             f"{needed} of which are needed to show every class, leaves no instance to measure on; "

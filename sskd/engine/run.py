@@ -9,10 +9,11 @@ from typing import Any
 
 import yaml
 
-from sskd.config import Config, digest
+from sskd.config import Config, DataConfig, digest
 from sskd.data.coco import CocoData, load_coco
 from sskd.data.datasets import DataSet, open_dataset
-from sskd.data.splits import Split, make_split, write_split
+from sskd.data.labeled_lists import find_images, read_list
+from sskd.data.splits import Split, make_listed_split, make_split, write_split
 from sskd.engine.environment import environment, settle_process
 from sskd.engine.perform import Materials, Outcome, StageLog, make_accelerator, perform
 from sskd.engine.samples import draw_samples
@@ -99,7 +100,9 @@ def assume_cell(config: Config) -> CellPlan:
     stages = plan_stages(
         config,
         data_sha=digest(data.name),
-        split_sha=digest([data.label_fraction, data.split_seed]),
+        split_sha=digest(
+            data.model_dump(mode="json", include={"label_fraction", "split_seed", "labeled_list"})
+        ),
     )
     name = fingerprint(config, stages)
     planned = tuple(_planned(stage, done=False) for stage in stages)
@@ -158,17 +161,25 @@ def _planned(stage: Stage, *, done: bool) -> PlannedStage:
 def _open_cell(config: Config, home: Path, progress: Progress | None) -> _Cell:
     dataset = open_dataset(home, config.data.name, progress=progress)
     data = config.data
-    train, split = _split(dataset, data.label_fraction, data.split_seed, data.held_out)
+    names = read_list(Path(data.labeled_list)) if data.labeled_list is not None else None
+    train, split = _split(dataset, data, names)
     stages = plan_stages(config, data_sha=dataset.sha256, split_sha=split.sha256)
     name = fingerprint(config, stages)
     return _Cell(config, dataset, train, split, stages, name, home / "cells" / name[:16])
 
 
 @lru_cache(maxsize=4)
-def _split(dataset: DataSet, fraction: float, seed: int, held_out: float) -> tuple[CocoData, Split]:
+def _split(
+    dataset: DataSet, data: DataConfig, names: tuple[str, ...] | None
+) -> tuple[CocoData, Split]:
     """The cells of a study share it, and reading a large COCO file takes seconds."""
     train = load_coco(dataset.train_json, dataset.images)
-    return train, make_split(train, fraction=fraction, seed=seed, held_out=held_out)
+    if names is not None:
+        listed = find_images(names, train, Path(str(data.labeled_list)))
+        return train, make_listed_split(train, listed, seed=data.split_seed, held_out=data.held_out)
+    return train, make_split(
+        train, fraction=data.label_fraction, seed=data.split_seed, held_out=data.held_out
+    )
 
 
 def _read_result(folder: Path) -> dict[str, Any] | None:

@@ -1,6 +1,6 @@
 """The rows of an ablation: variants with what has been measured of them, or why nothing was."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from sskd.reporting.statistics import Summary, summarize
 from sskd.studies.cells import PlannedCell, label_at, not_applicable
 from sskd.studies.declaration import Ablation, Variant
 
-__all__ = ["Arm", "data_name", "end_of_training", "read_arms"]
+__all__ = ["Arm", "data_name", "end_of_training", "labeled_lists", "read_arms"]
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,12 @@ def read_arms(ablation: Ablation, cells: Sequence[PlannedCell], *, home: Path) -
         else arm
         for arm in arms
     ]
+
+
+def labeled_lists(cells: Iterable[PlannedCell]) -> str:
+    """Names of the published lists that say what is labeled; empty where a share does."""
+    lists = (cell.config.data.labeled_list for cell in cells)
+    return ", ".join(sorted({f"`{Path(path).name}`" for path in lists if path is not None}))
 
 
 def data_name(cell: PlannedCell) -> str:

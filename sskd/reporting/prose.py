@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from sskd.reporting.analysis import Analysis, Arm, Comparison
-from sskd.reporting.arms import data_name
+from sskd.reporting.arms import data_name, labeled_lists
 from sskd.reporting.metrics import METRICS
 from sskd.reporting.numbers import list_words, show_difference, show_level, show_number
 from sskd.reporting.statistics import (
@@ -86,7 +86,9 @@ def setting(analysis: Analysis) -> str:
     shares = sorted({config.data.label_fraction for config in configs})
     labels = list_words([f"{100 * share:g}" for share in shares])
     cell = analysis.reference.cells[0]
-    return f"{data_name(cell)} at {cell.config.scale} scale with {labels} % labels"
+    lists = labeled_lists(arm.cells[0] for arm in analysis.arms)
+    labeled = f"the labels of {lists}" if lists else f"{labels} % labels"
+    return f"{data_name(cell)} at {cell.config.scale} scale with {labeled}"
 
 
 def _plural(ruling: str) -> str:

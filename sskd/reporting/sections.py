@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from sskd.reporting import captions, prose, tables
 from sskd.reporting.analysis import Analysis
-from sskd.reporting.arms import data_name
+from sskd.reporting.arms import data_name, labeled_lists
 from sskd.reporting.cost import cost_of
 from sskd.reporting.document import (
     Block,
@@ -143,9 +143,15 @@ def _setting(analysis: Analysis) -> list[Block]:
     config = cell.config
     shares = sorted({arm.cells[0].config.data.label_fraction for arm in analysis.arms})
     labels = list_words([f"{100 * share:g}" for share in shares])
+    lists = labeled_lists(arm.cells[0] for arm in analysis.arms)
+    labeled = (
+        f"the training images of {lists} labeled"
+        if lists
+        else f"{labels} % of the training images labeled (split seed {config.data.split_seed})"
+    )
     line = (
-        f"Scale `{config.scale}`, data `{data_name(cell)}`, {labels} % of the training images "
-        f"labeled (split seed {config.data.split_seed}), base `{analysis.ablation.base}`."
+        f"Scale `{config.scale}`, data `{data_name(cell)}`, {labeled}, "
+        f"base `{analysis.ablation.base}`."
     )
     variants = _table(tables.variant_rows(analysis), text=True)
     return [Heading("Setting"), Paragraph((line,)), variants]

@@ -46,6 +46,15 @@ def test_own_data_is_added_checked_split_and_shown(sskd, own_data):
     assert "mine: 3 labeled and 7 unlabeled images" in split
     assert ["nut", "3"] in [line.split() for line in split.splitlines()]
 
+    (own_data / "list.txt").write_text("train4\nimages/train2.png\n7\n")
+    listed = sskd("data", "split", "mine", "--labeled-list", "list.txt").stdout
+    assert "mine: 3 labeled and 7 unlabeled images" in listed
+    (own_data / "list.txt").write_text("train4\ntrian2\n")
+    unknown = sskd("data", "split", "mine", "--labeled-list", "list.txt")
+    assert unknown.exit_code == 2
+    assert "list.txt: no image 'trian2' in " in unknown.stderr
+    assert unknown.stderr.endswith("; did you mean 'train2'?\n")
+
     shown = sskd("data", "show", "mine", "--count", "2", "--out", "sheet.png")
     assert shown.stdout == "wrote sheet.png\n"
     with Image.open(own_data / "sheet.png") as picture:

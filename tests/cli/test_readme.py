@@ -60,6 +60,7 @@ def test_every_option_of_the_readme_exists(sskd, option):
         "ui ",
         "data add ",
         "data show ",
+        "data split ",
         "bench models ",
     )
     helps = [sskd(*f"{command}--help".split()).stdout for command in commands]
