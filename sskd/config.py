@@ -330,6 +330,9 @@ class EvaluationConfig(Frozen):
     image as a whole. For pseudo-labels too."""
     max_dets: Positive
     mask_threshold: Probability
+    cityscapes: bool = False
+    """Whether the benchmark's own AP is measured beside COCO's, by cityscapesscripts (extra
+    ``cityscapes``); for a data set of ``sskd data add-cityscapes``."""
 
 
 class NumericsConfig(Frozen):

@@ -20,12 +20,24 @@ def evaluate(
         ),
     ],
     data: Data = None,
+    cityscapes_results: Annotated[
+        Path | None,
+        typer.Option(
+            "--cityscapes-results",
+            metavar="DIR",
+            help="Keep the predictions as Cityscapes' server takes them; measure its AP.",
+        ),
+    ] = None,
     home: Home = Path("runs"),
 ) -> None:
     """Measure the mask AP of a trained model.
 
     On the val images of a data set; without --data it is the one that the model was trained on.
+    COCO's AP; for Cityscapes also the benchmark's own, if asked for here or by the model's
+    evaluation.cityscapes.
     """
+    import tempfile
+
     import torch
 
     from sskd.cli.checkpoints import find_checkpoint
@@ -33,6 +45,7 @@ def evaluate(
     from sskd.data.coco import load_coco
     from sskd.data.datasets import open_dataset
     from sskd.engine.checkpoint import load_weights
+    from sskd.engine.cityscapes import Exporter, check_official, official_ap
     from sskd.engine.environment import settle_process
     from sskd.engine.evaluate import evaluate as measure
     from sskd.engine.perform import make_accelerator
@@ -41,6 +54,10 @@ def evaluate(
     found = find_checkpoint(checkpoint, home=home)
     config = found.config
     dataset = open_dataset(home, data or config.data.name)
+    official = cityscapes_results is not None or (
+        config.evaluation.cityscapes and dataset.cityscapes is not None
+    )
+    root = check_official(dataset) if official else None
     val = load_coco(dataset.val_json, dataset.val_images)
     names = [category.name for category in val.categories]
     if data is not None and data != config.data.name:
@@ -59,10 +76,20 @@ def evaluate(
         generator=torch.Generator().manual_seed(0),  # its weights are loaded next
     )
     load_weights(found.stage.weights, model)
-    with open_display() as display:
+    with tempfile.TemporaryDirectory() as folder, open_display() as display:
+        place = cityscapes_results or Path(folder) / "predictions"
+        export = Exporter(val, place) if root is not None else None
         result = measure(
-            model.to(device), val, config=config.evaluation, device=device, progress=display
+            model.to(device),
+            val,
+            config=config.evaluation,
+            device=device,
+            progress=display,
+            export=export,
         )
+        own = None
+        if root is not None and export is not None:
+            own = official_ap(val, export, root, progress=display)
     say(f"{found.stage.name} ({found.stage.key[:16]}) on {dataset.name}, {len(val.images)} images")
     values = {
         "AP": result.mask_ap,
@@ -73,6 +100,14 @@ def evaluate(
         "AP large": result.mask_ap_large,
     }
     print_table(
-        ("mask AP", "%"),
+        ("COCO mask AP", "%"),
         [(name, percent(value)) for name, value in (values | result.per_class).items()],
     )
+    if own is not None:
+        values = {"Cityscapes AP": own.ap, "Cityscapes AP50": own.ap50}
+        print_table(
+            ("by cityscapesscripts", "%"),
+            [(name, percent(value)) for name, value in (values | own.per_class).items()],
+        )
+    if cityscapes_results is not None:
+        say(f"wrote the predictions to {cityscapes_results}")

@@ -208,6 +208,9 @@ def _spell(facts: dict[str, float]) -> str:
     for name, value in facts.items():
         if name.startswith("mask_ap"):
             shown.append(f"AP{name.removeprefix('mask_ap').replace('_', ' ')} {percent(value)}")
+        elif name.startswith("cityscapes_ap"):
+            ending = name.removeprefix("cityscapes_ap")
+            shown.append(f"Cityscapes AP{ending} {percent(value)}")
         elif name == "images_per_second":
             shown.append(f"{value:.3g} images/s")
         else:

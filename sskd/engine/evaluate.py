@@ -4,7 +4,7 @@ Axes of the precision array: t IoU thresholds .5:.05:.95, r recall thresholds 0:
 a area ranges (all, small, medium, large), 1 the one limit on detections.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -66,6 +66,7 @@ def evaluate(
     device: torch.device | str,
     progress: Progress | None = None,
     limit: int | None = None,
+    export: Callable[[int, Detections], None] | None = None,
 ) -> EvaluationResult:
     """Mask AP of a model on a data set; full masks exist for one image at a time.
 
@@ -76,6 +77,7 @@ def evaluate(
         device: Where the model is.
         progress: Called after each image.
         limit: Evaluate that many images only, from the lowest id on.
+        export: Called with each image's id and its detections, with exact scores.
 
     Raises:
         ValueError: If the images have no annotated instance: AP is undefined.
@@ -94,6 +96,8 @@ def evaluate(
     for done, (image_id, detections) in enumerate(predicted, start=1):
         annotations += _ground_truth(data, image_id, first_id=len(annotations) + 1)
         results += _results(detections, image_id, category_ids)
+        if export is not None:
+            export(image_id, detections)
         if progress is not None:
             progress("evaluation", done, len(records))
     if all(annotation["iscrowd"] for annotation in annotations):

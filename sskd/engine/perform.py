@@ -1,5 +1,6 @@
 """One stage through the store: taken from it, or computed and committed to it."""
 
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from sskd.data.coco import CocoData, load_coco
 from sskd.data.datasets import DataSet
 from sskd.data.loader import Loader
 from sskd.engine.checkpoint import load_weights, save_weights
+from sskd.engine.cityscapes import OFFICIAL_KEYS, Exporter, check_official, official_ap
 from sskd.engine.environment import environment, peak_memory_bytes
 from sskd.engine.evaluate import evaluate
 from sskd.engine.fit import derive_seed, fit
@@ -84,7 +86,8 @@ def perform(stage: Stage, materials: Materials, *, log: StageLog, progress: Prog
         else:
             reused, stored = False, _compute(stage, slot, materials, log, progress)
     facts = stored.result.get("metrics", {})
-    shown = {key: facts[key] for key in ("mask_ap", "mask_ap50") if facts.get(key) is not None}
+    keys = ("mask_ap", "mask_ap50", *OFFICIAL_KEYS)
+    shown = {key: facts[key] for key in keys if facts.get(key) is not None}
     progress(f"finished {stage.name}", 1, 1, reused=float(reused), **shown)
     return Outcome(stage, stored.result, reused)
 
@@ -238,14 +241,21 @@ def _evaluate(
     accelerator: Accelerator,
     progress: Progress,
 ) -> dict[str, Any]:
-    config = materials.config
+    config, data = materials.config, materials.measured()
     model = load_model(materials, stage, stage.start).to(accelerator.device)
+    export = Exporter(data, folder / "cityscapes") if config.evaluation.cityscapes else None
     result = evaluate(
         model,
-        materials.measured(),
+        data,
         config=config.evaluation,
         device=accelerator.device,
         progress=progress,
+        export=export,
     )
+    metrics = result.to_dict()
+    if export is not None:
+        root = check_official(materials.dataset)
+        metrics |= official_ap(data, export, root, progress=progress).to_dict()
+        shutil.rmtree(export.folder)  # a file a detection; `sskd evaluate` writes them again
     write_json_atomic(folder / "predictions.json", result.detections)
-    return {"metrics": result.to_dict()}
+    return {"metrics": metrics}

@@ -14,6 +14,7 @@ from sskd.data.coco import CocoData, load_coco
 from sskd.data.datasets import DataSet, open_dataset
 from sskd.data.labeled_lists import find_images, read_list
 from sskd.data.splits import Split, make_listed_split, make_split, write_split
+from sskd.engine.cityscapes import OFFICIAL_KEYS, check_official
 from sskd.engine.environment import environment, settle_process
 from sskd.engine.perform import Materials, Outcome, StageLog, make_accelerator, perform
 from sskd.engine.samples import draw_samples
@@ -160,6 +161,8 @@ def _planned(stage: Stage, *, done: bool) -> PlannedStage:
 
 def _open_cell(config: Config, home: Path, progress: Progress | None) -> _Cell:
     dataset = open_dataset(home, config.data.name, progress=progress)
+    if config.evaluation.cityscapes:
+        check_official(dataset)
     data = config.data
     names = read_list(Path(data.labeled_list)) if data.labeled_list is not None else None
     train, split = _split(dataset, data, names)
@@ -219,7 +222,7 @@ def _result(cell: _Cell, outcomes: list[Outcome], device: str) -> dict[str, Any]
     final = evaluations[FINAL_STAGE[cell.config.pipeline.final]]
     return {
         "fingerprint": cell.fingerprint,
-        "final": {key: final[key] for key in AP_KEYS},
+        "final": {key: final[key] for key in (*AP_KEYS, *OFFICIAL_KEYS) if key in final},
         "evaluations": evaluations,
         "pseudo_labels": {
             outcome.stage.name: outcome.result["labels"]

@@ -8,7 +8,14 @@ config it reads. Its key hashes exactly that, so that two cells that agree on it
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sskd.config import NUMERICS_VERSION, Config, ContrastConfig, TrainingConfig, digest
+from sskd.config import (
+    NUMERICS_VERSION,
+    Config,
+    ContrastConfig,
+    EvaluationConfig,
+    TrainingConfig,
+    digest,
+)
 
 __all__ = ["Stage", "fingerprint", "plan_stages"]
 
@@ -157,7 +164,7 @@ class _Plan:
             )
         )
         evaluation = {
-            "evaluation": config.evaluation.model_dump(mode="json"),
+            "evaluation": _evaluation_reads(config.evaluation),
             "data": self.data_sha,
         }
         if config.data.held_out > 0:
@@ -211,6 +218,12 @@ def _training_reads(training: TrainingConfig, labels: bool, contrast: bool) -> d
     if not (labels or contrast):
         reads["unlabeled_batch"] = 0
     return reads
+
+
+def _evaluation_reads(evaluation: EvaluationConfig) -> dict[str, Any]:
+    """Without the key of the second evaluator where that is not asked for."""
+    unread = set() if evaluation.cityscapes else {"cityscapes"}
+    return evaluation.model_dump(mode="json", exclude=unread)
 
 
 def _contrast_reads(contrast: ContrastConfig | None) -> dict[str, Any] | None:

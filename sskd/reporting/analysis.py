@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from sskd.reporting.arms import Arm, read_arms
-from sskd.reporting.metrics import METRICS
+from sskd.reporting.metrics import METRICS, OFFICIAL
 from sskd.reporting.records import Record
 from sskd.reporting.statistics import (
     Difference,
@@ -128,6 +128,8 @@ def analyse(ablation: Ablation, cells: Sequence[PlannedCell], *, home: Path) -> 
         if arm.cells and (other := ablation.against(arm.name)) is not None
     ]
     metrics = tuple(ablation.metrics)
+    if any(cell.config.evaluation.cityscapes for cell in cells):
+        metrics = tuple(dict.fromkeys((*metrics, *OFFICIAL)))
     groups = [list(rows) for _, rows in groupby(arms, lambda arm: arm.group)]
     return Analysis(
         ablation,

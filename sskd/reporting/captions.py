@@ -5,15 +5,30 @@ from collections.abc import Mapping
 
 from sskd.reporting.analysis import Analysis
 from sskd.reporting.arms import data_name
-from sskd.reporting.metrics import METRICS
+from sskd.reporting.metrics import METRICS, OFFICIAL
 from sskd.reporting.numbers import MINUS, list_words
 from sskd.reporting.statistics import ALPHA
 
-__all__ = ["comparison_caption", "environment", "footnotes", "power_caption", "result_caption"]
+__all__ = [
+    "comparison_caption",
+    "environment",
+    "footnotes",
+    "power_caption",
+    "result_caption",
+    "whose_classes",
+]
 
 _NOT_ITS_LEVELS = (
     "The paper's levels come from other data and another scale: compare orders and signs."
 )
+
+
+_CITYSCAPES_AP = (
+    "Cityscapes AP is the benchmark's own, of the same detections, by cityscapesscripts on gtFine: "
+    "an IoU must exceed its threshold, the measured precision-recall steps are integrated, and "
+    "groups and instances under 100 pixels are ignored. The paper's numbers stand beside AP."
+)
+_EVALUATORS = " AP: COCO's definition, by faster-coco-eval; Cityscapes AP: by cityscapesscripts."
 
 
 def result_caption(analysis: Analysis) -> str:
@@ -47,6 +62,8 @@ def result_caption(analysis: Analysis) -> str:
             f"{config.evaluation.short_side} pixels at the model's input, masks scored at the "
             f"images' own size, at most {config.evaluation.max_dets} detections an image.",
         ]
+    if _official(analysis):
+        sentences.append(_CITYSCAPES_AP)
     trained = [METRICS[m].name for m in analysis.metrics if METRICS[m].from_training]
     if trained:
         names = list_words([f"*{name}*" for name in trained])
@@ -74,6 +91,7 @@ def comparison_caption(analysis: Analysis) -> str:
         f"p < {ALPHA:g} and the sign is, or is not, the paper's; it is *undecided* otherwise, "
         "always so where the interval holds 0, and *not comparable* where the paper prints no "
         "difference and says none in words, or the arm here is not the paper's."
+        + (_EVALUATORS if _official(analysis) else "")
     )
 
 
@@ -86,7 +104,13 @@ def power_caption(analysis: Analysis, *, power: float) -> str:
         f"difference that one two-sided paired t-test at {ALPHA:g} finds with probability "
         f"{power:g} (noncentral t, from the pooled standard deviation of the paired differences, "
         "itself a rough number at few seeds; Holm's correction asks for somewhat more)."
+        + (_EVALUATORS if _official(analysis) else "")
     )
+
+
+def whose_classes(analysis: Analysis) -> str:
+    """Which evaluator the AP of classes is by, where there are two."""
+    return ", by COCO's definition" if _official(analysis) else ""
 
 
 def footnotes(analysis: Analysis, failures: Mapping[str, str]) -> list[str]:
@@ -137,6 +161,11 @@ def environment(analysis: Analysis) -> dict[str, dict[str, int]]:
             by_value = found.setdefault(key, {})
             by_value[text] = by_value.get(text, 0) + 1
     return found
+
+
+def _official(analysis: Analysis) -> bool:
+    """Whether the benchmark's own AP stands beside COCO's, so that each table names both."""
+    return any(metric in OFFICIAL for metric in analysis.metrics)
 
 
 def _counterpart(analysis: Analysis) -> str:

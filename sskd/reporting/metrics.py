@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["METRICS", "Measure"]
+__all__ = ["METRICS", "OFFICIAL", "Measure"]
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,8 @@ class Measure:
     """Decimals of a level; a difference has one more."""
     better: Literal["higher", "lower"] | None = None
     """``None`` where neither way is: such a level is measured for its own sake."""
+    optional: bool = False
+    """Measured only where a configuration asks for it."""
     from_training: bool = False
     """The mean over the last tenth of the final stage's steps, in the place of an evaluation."""
 
@@ -32,8 +34,12 @@ class Measure:
         return f"{self.name}{unit}{arrow}"
 
 
-def _ap(name: str) -> Measure:
-    return Measure(name, "%", "points", 100.0, 1, "higher")
+def _ap(name: str, *, optional: bool = False) -> Measure:
+    return Measure(name, "%", "points", 100.0, 1, "higher", optional=optional)
+
+
+OFFICIAL = ("cityscapes_ap", "cityscapes_ap50")
+"""What ``evaluation.cityscapes`` adds to every table: the benchmark's own AP."""
 
 
 METRICS = {
@@ -43,6 +49,8 @@ METRICS = {
     "mask_ap_small": _ap("AP small"),
     "mask_ap_medium": _ap("AP medium"),
     "mask_ap_large": _ap("AP large"),
+    "cityscapes_ap": _ap("Cityscapes AP", optional=True),
+    "cityscapes_ap50": _ap("Cityscapes AP50", optional=True),
     "margin": Measure("margin", better="higher", from_training=True),
     "false_negative_rate": Measure("false-negative rate", better="lower", from_training=True),
     "loss_pxl": Measure("contrastive loss", "nats", "nats", from_training=True),

@@ -173,7 +173,8 @@ def _missing(analysis: Analysis, command: str, failures: Mapping[str, str]) -> l
 def _every_seed(analysis: Analysis) -> list[Block]:
     blocks: list[Block] = [Heading("Every seed"), _table(tables.seed_rows(analysis))]
     if classes := tables.class_rows(analysis):
-        blocks += [Paragraph(("Mean over seeds by class:",)), _table(classes)]
+        whose = captions.whose_classes(analysis)
+        blocks += [Paragraph((f"Mean over seeds by class{whose}:",)), _table(classes)]
     return blocks
 
 

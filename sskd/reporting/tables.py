@@ -149,7 +149,11 @@ def variant_cost_rows(cost: Cost) -> Rows:
 
 def seed_rows(analysis: Analysis) -> Rows:
     """Every cell with all its metrics."""
-    shown = [m for m, how in METRICS.items() if not how.from_training or m in analysis.metrics]
+    shown = [
+        metric
+        for metric, how in METRICS.items()
+        if metric in analysis.metrics or not (how.from_training or how.optional)
+    ]
     heads = [f"{how.name} ({how.unit})" if (how := METRICS[m]).unit else how.name for m in shown]
     rows = [["Variant", "seed", *heads, "cell"]]
     for arm in analysis.arms:

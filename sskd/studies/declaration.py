@@ -35,6 +35,8 @@ Metric = Literal[
     "mask_ap_small",
     "mask_ap_medium",
     "mask_ap_large",
+    "cityscapes_ap",
+    "cityscapes_ap50",
     "margin",
     "false_negative_rate",
     "loss_pxl",

@@ -178,3 +178,34 @@ def test_a_repaired_tree_goes_on_and_leaves_nothing_behind(sskd, workplace):
     _relabel(root / CITY_MAP, 11)
     assert sskd("data", "add-cityscapes", "city").exit_code == 0
     assert not (workplace / "runs/data/cityscapes/parts").exists()
+
+
+def test_train_and_evaluate_give_both_aps_and_keep_the_predictions(sskd, workplace):
+    write_cityscapes(workplace / "city", images=2)
+    assert sskd("data", "add-cityscapes", "city").exit_code == 0
+    settings = {
+        "student": "{encoder: {name: tiny-conv, weights: none, width: 8}, head: {width: 16}}",
+        "student.decoder": "{queries: 6, layers: 1, heads: 2, width: 16, feedforward: 16}",
+        "stages.transfer": "{steps: 1, labeled_batch: 2, unlabeled_batch: 0, contrast: false}",
+        "views.crop": "[32, 32]",
+        "set_loss.points": "32",
+        "pipeline": "{teacher: none, final: transfer}",
+        "evaluation": "{short_side: 32, cityscapes: true}",
+        "data.label_fraction": "1.0",
+    }
+    chosen = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
+    trained = sskd("train", "--data", "cityscapes", *chosen)
+    assert trained.exit_code == 0, trained.output
+    assert "evaluate_transfer, AP " in trained.stdout
+    assert ", Cityscapes AP " in trained.stdout
+    (cell,) = (workplace / "runs" / "cells").iterdir()
+    done = sskd("evaluate", cell.name, "--cityscapes-results", "results")
+    assert done.exit_code == 0, done.output
+    assert "COCO mask AP" in done.stdout
+    assert "by cityscapesscripts" in done.stdout
+    assert done.stdout.splitlines()[-1] == "wrote the predictions to results"
+    assert len(list((workplace / "results").glob("frankfurt_*_000019.txt"))) == 2
+    (workplace / "runs" / "note.md").write_text("not a prediction")
+    refused = sskd("evaluate", cell.name, "--cityscapes-results", "runs")
+    assert refused.exit_code == 2
+    assert "error: runs: holds other files than predictions" in refused.stderr

@@ -61,6 +61,7 @@ def test_every_option_of_the_readme_exists(sskd, option):
         "data add ",
         "data show ",
         "data split ",
+        "evaluate ",
         "bench models ",
     )
     helps = [sskd(*f"{command}--help".split()).stdout for command in commands]

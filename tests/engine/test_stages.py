@@ -160,3 +160,21 @@ def test_held_out_images_touch_whatever_trains_on_the_rest_and_every_evaluation(
     assert same == ["pretraining"]  # it reads the source domain alone
     other = plan({"data.held_out": 0.5})
     assert after["evaluate_pretraining"].key != other["evaluate_pretraining"].key
+
+
+def test_the_second_evaluator_touches_evaluations_alone_and_is_in_no_key_unless_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before, after = plan({}), plan({"evaluation.cityscapes": True})
+    different = {name for name in before if before[name].key != after[name].key}
+    assert different == {s.name for s in before.values() if s.kind == "evaluation"}
+    hashed = []
+
+    def spy(value: object) -> str:
+        hashed.append(canonical(value))
+        return digest(value)
+
+    monkeypatch.setattr("sskd.engine.stages.digest", spy)
+    plan({})
+    assert hashed
+    assert not any("cityscapes" in text or "labeled_list" in text for text in hashed)

@@ -29,9 +29,12 @@ class Home:
     ablation: Ablation
     cells: list[PlannedCell] = field(default_factory=list)
 
-    def plan(self, seeds: int, *, scale: str = "tiny", data: str = "street") -> list[PlannedCell]:
+    def plan(
+        self, seeds: int, *, scale: str = "tiny", data: str = "street", **changes: Any
+    ) -> list[PlannedCell]:
         base = load_scale(scale)
-        planned = cells(self.ablation, base, {"data.name": data}, range(seeds))
+        own = {key.replace("__", "."): value for key, value in changes.items()}
+        planned = cells(self.ablation, base, {"data.name": data} | own, range(seeds))
         self.cells = identify(planned, lambda config: digest(config.identity()))
         return self.cells
 
@@ -64,6 +67,7 @@ class Home:
         environment: Mapping[str, Any] | None = None,
         history: list[dict[str, float]] | None = None,
         predictions: list[dict[str, Any]] | None = None,
+        official: float | None = None,
     ) -> None:
         final = FINAL_STAGE[cell.config.pipeline.final]
         teacher, trained = digest(["teacher", cell.seed]), digest([final, cell.fingerprint])
@@ -76,6 +80,8 @@ class Home:
         keys = ("mask_ap", "mask_ap50", "mask_ap75", "mask_ap_small", "mask_ap_medium")
         values = [ap, ap50 if ap50 is not None else ap, ap, ap, ap]
         metrics = dict(zip(keys, values, strict=True)) | {"mask_ap_large": None}
+        if official is not None:
+            metrics |= {"cityscapes_ap": official, "cityscapes_ap50": 2 * official}
         dump(
             self.path / "cells" / cell.fingerprint[:16] / "spec.json",
             {
