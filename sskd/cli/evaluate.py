@@ -87,9 +87,9 @@ def evaluate(
             progress=display,
             export=export,
         )
-        own = None
+        benchmark = None
         if root is not None and export is not None:
-            own = official_ap(val, export, root, progress=display)
+            benchmark = official_ap(val, export, root, progress=display)
     say(f"{found.stage.name} ({found.stage.key[:16]}) on {dataset.name}, {len(val.images)} images")
     values = {
         "AP": result.mask_ap,
@@ -103,11 +103,11 @@ def evaluate(
         ("COCO mask AP", "%"),
         [(name, percent(value)) for name, value in (values | result.per_class).items()],
     )
-    if own is not None:
-        values = {"Cityscapes AP": own.ap, "Cityscapes AP50": own.ap50}
+    if benchmark is not None:
+        values = {"Cityscapes AP": benchmark.ap, "Cityscapes AP50": benchmark.ap50}
         print_table(
             ("by cityscapesscripts", "%"),
-            [(name, percent(value)) for name, value in (values | own.per_class).items()],
+            [(name, percent(value)) for name, value in (values | benchmark.per_class).items()],
         )
     if cityscapes_results is not None:
         say(f"wrote the predictions to {cityscapes_results}")

@@ -127,7 +127,7 @@ def analyse(ablation: Ablation, cells: Sequence[PlannedCell], *, home: Path) -> 
         for arm in arms
         if arm.cells and (other := ablation.against(arm.name)) is not None
     ]
-    metrics = tuple(ablation.metrics)
+    metrics: tuple[str, ...] = tuple(ablation.metrics)
     if any(cell.config.evaluation.cityscapes for cell in cells):
         metrics = tuple(dict.fromkeys((*metrics, *OFFICIAL)))
     groups = [list(rows) for _, rows in groupby(arms, lambda arm: arm.group)]
