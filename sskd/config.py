@@ -318,6 +318,10 @@ class PseudoLabelConfig(Frozen):
     """Fewer kept labels an image than this, on average, is a collapse: the run stops."""
     max_mean: Rate
     """More than this, on average, is a flood: the run stops."""
+    file: Annotated[str, Field(min_length=1)] | None = None
+    """A COCO result list of somebody else's teacher: the student learns from it in the place of
+    ours. Its content counts, not its name; ``null``: ours. The default is for cells from before
+    there was a key."""
 
 
 class EvaluationConfig(Frozen):
@@ -383,13 +387,25 @@ class Config(Frozen):
     @model_validator(mode="after")
     def _check(self) -> "Config":
         student_is_trained = self.pipeline.final in ("transfer", "refinement")
-        if self.pipeline.teacher == "zero-shot" and self.stages.pretraining is None:
+        needs_ours = self.pseudo_labels.file is None
+        if needs_ours and self.pipeline.teacher == "zero-shot" and self.stages.pretraining is None:
             raise ValueError(
                 "pipeline.teacher 'zero-shot' needs stages.pretraining: "
                 "a teacher with a fresh head predicts nothing yet"
             )
         if student_is_trained and self.stages.transfer.labeled_batch == 0:
             raise ValueError("stages.transfer.labeled_batch must be positive: L_sup needs labels")
+        if self.pseudo_labels.file is not None:
+            if not student_is_trained:
+                raise ValueError(
+                    f"pseudo_labels.file is for a student; pipeline.final {self.pipeline.final!r} "
+                    "is a teacher"
+                )
+            if self.pipeline.teacher == "none":
+                raise ValueError(
+                    "pseudo_labels.file is not read with pipeline.teacher 'none'; "
+                    "leave one of the two out"
+                )
         for name, contrast in (
             ("contrast", self.contrast),
             ("teacher_contrast", self.teacher_contrast),

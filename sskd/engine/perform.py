@@ -19,6 +19,7 @@ from sskd.engine.cityscapes import OFFICIAL_KEYS, Exporter, check_official, offi
 from sskd.engine.environment import environment, peak_memory_bytes
 from sskd.engine.evaluate import evaluate
 from sskd.engine.fit import derive_seed, fit
+from sskd.engine.imported_labels import file_hash, import_pseudo_labels
 from sskd.engine.pseudo_labels import make_pseudo_labels
 from sskd.engine.stages import Stage
 from sskd.engine.step import build_step
@@ -217,8 +218,10 @@ def _label(
     accelerator: Accelerator,
     progress: Progress,
 ) -> dict[str, Any]:
-    assert stage.start is not None
     config = materials.config
+    if config.pseudo_labels.file is not None:
+        return _import_labels(stage, Path(config.pseudo_labels.file), folder, materials)
+    assert stage.start is not None
     model = load_model(materials, stage, stage.start).to(accelerator.device)
     stats = make_pseudo_labels(
         model,
@@ -230,6 +233,21 @@ def _label(
         device=accelerator.device,
         provenance={"teacher": stage.start, "key": materials.stages[stage.start].key},
         progress=progress,
+    )
+    return {"labels": stats.to_dict()}
+
+
+def _import_labels(stage: Stage, file: Path, folder: Path, materials: Materials) -> dict[str, Any]:
+    dataset = materials.dataset
+    if file_hash(file) != stage.file_sha:
+        raise ValueError(f"{file}: has changed since the run began; start it again")
+    stats = import_pseudo_labels(
+        file,
+        load_coco(materials.unlabeled, dataset.images),
+        [image.id for image in load_coco(dataset.train_json, dataset.images).images],
+        folder / "pseudo_labels.json",
+        config=materials.config.pseudo_labels,
+        provenance={"file": file.name, "sha256": stage.file_sha},
     )
     return {"labels": stats.to_dict()}
 

@@ -1,6 +1,6 @@
 """A teacher's sure predictions as hard labels, in a COCO file with scores and provenance."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from sskd.engine.predict import Detections, InferenceRules, predict_data
 from sskd.engine.store import write_json_atomic
 from sskd.types import Progress
 
-__all__ = ["PseudoLabelStats", "make_pseudo_labels"]
+__all__ = ["PseudoLabelStats", "make_pseudo_labels", "write_pseudo_labels"]
 
 _BINS = 10
 _ALL_QUERIES = 2**31 - 1
@@ -79,12 +79,6 @@ def make_pseudo_labels(
         RunStopped: If the teacher labels too little (collapse) or too much (flood).
         ValueError: If there is no image.
     """
-    total = len(unlabeled.images)
-    if total == 0:
-        raise ValueError(f"{unlabeled.path}: no image to pseudo-label")
-    category_ids = [category.id for category in unlabeled.categories]
-    annotations: list[dict[str, Any]] = []
-    without = near_misses = 0
     rules = InferenceRules(
         short_side=input_short_side,
         window=input_window,
@@ -93,7 +87,50 @@ def make_pseudo_labels(
         score_threshold=config.score_threshold / 2,
         one_class=True,
     )
-    predicted = predict_data(model, unlabeled, rules, device=device)
+    return write_pseudo_labels(
+        predict_data(model, unlabeled, rules, device=device),
+        unlabeled,
+        out,
+        config=config,
+        provenance={
+            **provenance,
+            "mask_threshold": config.mask_threshold,
+            "input_short_side": input_short_side,
+            "input_window": input_window,
+        },
+        progress=progress,
+    )
+
+
+def write_pseudo_labels(
+    predicted: Iterable[tuple[int, Detections]],
+    unlabeled: CocoData,
+    out: Path,
+    *,
+    config: PseudoLabelConfig,
+    provenance: Mapping[str, Any],
+    progress: Progress | None = None,
+) -> PseudoLabelStats:
+    """Write what the thresholds keep of predictions, whoever made them.
+
+    Args:
+        predicted: Image id and detections, the surest first, of every image.
+        unlabeled: The images.
+        out: The JSON file; replaced in one step. Not written if the labels are not usable.
+        config: Thresholds, limits, and the range of labels an image that is plausible.
+        provenance: Kept under ``info.provenance`` with the settings and this package's version.
+        progress: Called after each image.
+
+    Raises:
+        RunStopped: If there is too little (collapse) or too much (flood).
+        ValueError: If there is no image.
+    """
+    total = len(unlabeled.images)
+    if total == 0:
+        raise ValueError(f"{unlabeled.path}: no image to pseudo-label")
+    category_ids = [category.id for category in unlabeled.categories]
+    annotations: list[dict[str, Any]] = []
+    without = near_misses = 0
     for done, (image_id, detections) in enumerate(predicted, start=1):
         large = detections.areas >= config.min_area
         sure = detections.scores > config.score_threshold
@@ -108,9 +145,7 @@ def make_pseudo_labels(
     stats = _stats(annotations, unlabeled, without, near_misses)
     _check(stats, config, unlabeled)
     settings = {
-        **config.model_dump(mode="json", exclude={"min_mean", "max_mean"}),
-        "input_short_side": input_short_side,
-        "input_window": input_window,
+        **config.model_dump(mode="json", include={"score_threshold", "min_area", "max_per_image"}),
         "sskd": __version__,
     }
     info = {"description": "pseudo-labels", "provenance": {**provenance, **settings}}

@@ -16,6 +16,7 @@ from sskd.data.labeled_lists import find_images, read_list
 from sskd.data.splits import Split, make_listed_split, make_split, write_split
 from sskd.engine.cityscapes import OFFICIAL_KEYS, check_official
 from sskd.engine.environment import environment, settle_process
+from sskd.engine.imported_labels import file_hash
 from sskd.engine.perform import Materials, Outcome, StageLog, make_accelerator, perform
 from sskd.engine.samples import draw_samples
 from sskd.engine.stages import FINAL_STAGE, Stage, fingerprint, plan_stages
@@ -104,6 +105,7 @@ def assume_cell(config: Config) -> CellPlan:
         split_sha=digest(
             data.model_dump(mode="json", include={"label_fraction", "split_seed", "labeled_list"})
         ),
+        labels_sha=None if config.pseudo_labels.file is None else digest(config.pseudo_labels.file),
     )
     name = fingerprint(config, stages)
     planned = tuple(_planned(stage, done=False) for stage in stages)
@@ -166,7 +168,13 @@ def _open_cell(config: Config, home: Path, progress: Progress | None) -> _Cell:
     data = config.data
     names = read_list(Path(data.labeled_list)) if data.labeled_list is not None else None
     train, split = _split(dataset, data, names)
-    stages = plan_stages(config, data_sha=dataset.sha256, split_sha=split.sha256)
+    file = config.pseudo_labels.file
+    stages = plan_stages(
+        config,
+        data_sha=dataset.sha256,
+        split_sha=split.sha256,
+        labels_sha=None if file is None else file_hash(Path(file)),
+    )
     name = fingerprint(config, stages)
     return _Cell(config, dataset, train, split, stages, name, home / "cells" / name[:16])
 

@@ -28,6 +28,9 @@ FOUNDATION_SEED = 0
 TEACHER_OF = {"zero-shot": "pretraining", "supervised": "supervised", "adapted": "self_training"}
 """``pipeline.teacher`` and the stage that gives its weights."""
 
+IMPORTED = "imported"
+"""In the place of such a stage where pseudo-labels come from a file."""
+
 FINAL_STAGE = {
     "zero-shot": "pretraining",
     "supervised": "supervised",
@@ -54,6 +57,8 @@ class Stage:
     contrast: ContrastConfig | None = None
     """None where L_pxl takes no part."""
     seed: int = 0
+    file_sha: str | None = None
+    """Of the file of pseudo-labels that this one imports."""
 
     @property
     def uses_unlabeled(self) -> bool:
@@ -64,21 +69,25 @@ class Stage:
         )
 
 
-def plan_stages(config: Config, *, data_sha: str, split_sha: str) -> tuple[Stage, ...]:
+def plan_stages(
+    config: Config, *, data_sha: str, split_sha: str, labels_sha: str | None = None
+) -> tuple[Stage, ...]:
     """The stages of a cell in an order in which they can run, evaluations included.
 
     Args:
         config: The cell.
         data_sha: Content hash of the data set.
         split_sha: Content hash of the split.
+        labels_sha: Content hash of the file of pseudo-labels, where there is one.
 
     Returns:
         Every stage that the cell's final model depends on, and the evaluation of every model.
     """
-    plan = _Plan(config, data_sha, split_sha)
+    assert (labels_sha is None) == (config.pseudo_labels.file is None)
+    plan = _Plan(config, data_sha, split_sha, labels_sha)
     final = config.pipeline.final
     wants_teacher = final not in ("transfer", "refinement") or plan.student_reads_labels_of_teacher
-    if wants_teacher:
+    if wants_teacher and labels_sha is None:
         plan.add_teacher(TEACHER_OF[config.pipeline.teacher])
     if final in ("transfer", "refinement"):
         plan.train("transfer", "student", start=None, labels_of=plan.teacher_stage)
@@ -97,8 +106,11 @@ def fingerprint(config: Config, stages: tuple[Stage, ...]) -> str:
 class _Plan:
     """Collects stages; adding one adds what it needs first."""
 
-    def __init__(self, config: Config, data_sha: str, split_sha: str) -> None:
+    def __init__(
+        self, config: Config, data_sha: str, split_sha: str, labels_sha: str | None
+    ) -> None:
         self.config, self.data_sha, self.split_sha = config, data_sha, split_sha
+        self.labels_sha = labels_sha
         self.stages: dict[str, Stage] = {}
 
     @property
@@ -114,7 +126,7 @@ class _Plan:
     def teacher_stage(self) -> str | None:
         if not self.student_reads_labels_of_teacher:
             return None
-        return TEACHER_OF[self.config.pipeline.teacher]
+        return IMPORTED if self.labels_sha else TEACHER_OF[self.config.pipeline.teacher]
 
     def add_teacher(self, last: str) -> None:
         """The teacher's stages up to the one whose weights are wanted."""
@@ -180,12 +192,14 @@ class _Plan:
         )
 
     def label(self, teacher: str) -> str:
-        """The pseudo-labels of a teacher's stage; returns their stage's name."""
+        """The pseudo-labels of a teacher's stage, or of a file; returns their stage's name."""
+        if teacher == IMPORTED:
+            return self._import_labels()
         name = "pseudo_labels_" + {v: k for k, v in TEACHER_OF.items()}[teacher].replace("-", "_")
         reads = {
             # The guards against a collapse and a flood stop a run, but change no label.
             "pseudo_labels": self.config.pseudo_labels.model_dump(
-                mode="json", exclude={"min_mean", "max_mean"}
+                mode="json", exclude={"min_mean", "max_mean", "file"}
             ),
             "short_side": self.config.evaluation.short_side,
             "window": self.config.evaluation.window,
@@ -194,6 +208,19 @@ class _Plan:
         }
         key = self._key(name, reads, teacher)
         self._add(Stage(name=name, kind="pseudo-labels", role="teacher", key=key, start=teacher))
+        return name
+
+    def _import_labels(self) -> str:
+        kept = {"score_threshold", "min_area", "max_per_image"}
+        reads = {
+            "file": self.labels_sha,
+            "pseudo_labels": self.config.pseudo_labels.model_dump(mode="json", include=kept),
+            "data": self.data_sha,
+            "split": self.split_sha,
+        }
+        name = "pseudo_labels_imported"
+        key = self._key(name, reads)
+        self._add(Stage(name, "pseudo-labels", "teacher", key, file_sha=self.labels_sha))
         return name
 
     def _key(self, name: str, reads: dict[str, Any], *parents: str | None) -> str:
