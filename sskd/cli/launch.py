@@ -17,10 +17,12 @@ from sskd.cli.options import (
     LaunchOptions,
     Out,
     Oversubscribe,
+    PseudoLabels,
     Scale,
     Seeds,
     Settings,
     Workers,
+    with_labels,
 )
 
 if TYPE_CHECKING:
@@ -73,6 +75,7 @@ def ablate(
     ] = None,
     label_fraction: LabelFraction = None,
     settings: Settings = None,
+    pseudo_labels: PseudoLabels = None,
     workers: Workers = None,
     oversubscribe: Oversubscribe = False,
     dry_run: DryRun = False,
@@ -96,7 +99,7 @@ def ablate(
         scale=scale,
         data=data,
         label_fraction=label_fraction,
-        settings=tuple(settings or ()),
+        settings=with_labels(settings, pseudo_labels),
         seeds=(max_seeds or MAX_SEEDS) if auto else _number(seeds),
         until=(until or UNTIL) if auto else None,
         workers=workers,
@@ -166,6 +169,7 @@ def train(
     ] = 0,
     label_fraction: LabelFraction = None,
     settings: Settings = None,
+    pseudo_labels: PseudoLabels = None,
     dry_run: DryRun = False,
     home: Home = Path("runs"),
 ) -> None:
@@ -180,7 +184,7 @@ def train(
         scale=scale,
         data=data,
         label_fraction=label_fraction,
-        settings=tuple(settings or ()),
+        settings=with_labels(settings, pseudo_labels),
     )
     planned = resolve_single(options, seed)
 

@@ -18,11 +18,13 @@ __all__ = [
     "LaunchOptions",
     "Out",
     "Oversubscribe",
+    "PseudoLabels",
     "Scale",
     "Seeds",
     "Settings",
     "Workers",
     "examples",
+    "with_labels",
 ]
 
 
@@ -77,6 +79,14 @@ Settings = Annotated[
         help="Change a setting, such as contrast.weight=0.1 or tau=0.2; repeatable.",
     ),
 ]
+PseudoLabels = Annotated[
+    Path | None,
+    typer.Option(
+        "--pseudo-labels",
+        metavar="FILE",
+        help="A COCO result list of another teacher, for students to learn from instead of ours.",
+    ),
+]
 Workers = Annotated[
     int | None,
     typer.Option(
@@ -98,6 +108,12 @@ Out = Annotated[
         "--out", metavar="DIR", help="Folder of the report. Default: reports/<scale>-<data>."
     ),
 ]
+
+
+def with_labels(settings: list[str] | None, labels: Path | None) -> tuple[str, ...]:
+    """The user's settings, with ``--pseudo-labels`` as the setting that it stands for."""
+    given = tuple(settings or ())
+    return given if labels is None else (*given, f"pseudo_labels.file={labels}")
 
 
 def examples(*commands: str) -> str:

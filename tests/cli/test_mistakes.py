@@ -50,6 +50,12 @@ def one_line(done) -> str:
         ("data split toycity", "either --label-fraction P or --labeled-list FILE is needed"),
         ("data split toycity --label-fraction 1 --labeled-list no.txt", "either --label-fraction"),
         ("ablate negatives --set data.labeled_list=no.txt", "no.txt: no such list"),
+        ("ablate negatives --pseudo-labels no.json", "no.json: no such file of pseudo-labels"),
+        ("train --pseudo-labels .", ".: cannot be read"),
+        (
+            "train --pseudo-labels x --set pipeline.teacher=none --set pipeline.final=transfer",
+            "pseudo_labels.file is not read with pipeline.teacher 'none'",
+        ),
         ("ablate negatives --set data.labeled_list=296", "data.labeled_list: "),
         ("data add mine --train no.json --val no.json --images .", "no.json"),
         ("ui", "there is no mlflow.db"),
