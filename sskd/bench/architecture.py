@@ -16,7 +16,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from sskd.config import Config, ModelConfig
-from sskd.models.student import InstanceSegmenter, num_parameters
+from sskd.models.parameters import num_parameters
+from sskd.models.student import InstanceSegmenter
 
 __all__ = ["CLASSES", "Architecture", "describe", "input_size", "without_weights"]
 

@@ -10,7 +10,8 @@ from torch import nn
 from sskd.bench.architecture import describe, input_size, saved_bytes, without_weights
 from sskd.config import ModelConfig, build_config, load_scale
 from sskd.models.encoders import build_encoder
-from sskd.models.student import InstanceSegmenter, num_parameters
+from sskd.models.parameters import num_parameters
+from sskd.models.student import InstanceSegmenter
 from sskd.studies.efficiency import load_efficiency
 
 
