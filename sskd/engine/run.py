@@ -137,7 +137,7 @@ def run_cell(config: Config, *, home: Path, log: StageLog, progress: Progress) -
         labeled=files.labeled,
         unlabeled=files.unlabeled,
         held_out=files.held_out,
-        num_classes=len(cell.train.categories),
+        classes=tuple(category.name for category in cell.train.categories),
         store=Store(home / "store"),
         stages={stage.name: stage for stage in cell.stages},
     )
