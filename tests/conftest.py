@@ -1,6 +1,6 @@
 """Tiny foundation models of the real classes, saved as real checkpoints are."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,15 @@ WORDS = (
     *("light", "automobile", "street"),
 )
 """What the tiny tokenizer knows, besides BERT's marks at BERT's places."""
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Tiny products are slower on several threads, and wait where other work has the cores."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,12 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import BertTokenizer, MMGroundingDinoForObjectDetection, Sam2VideoModel
+from transformers import (
+    BertTokenizer,
+    MMGroundingDinoForObjectDetection,
+    Sam2Model,
+    Sam2VideoModel,
+)
 
 from sskd.config import GroundedSamConfig
 from sskd.models.build import build_model
@@ -15,6 +20,8 @@ from sskd.models.parameters import parameter_groups
 
 Settings = Callable[..., dict[str, Any]]
 Make = Callable[..., GroundedSam]
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 CLASSES = ("person", "motorcycle", "traffic light")
 
@@ -70,8 +77,6 @@ def test_every_layer_keeps_its_own_head_though_the_published_file_does_not_say_s
 
 def test_masks_are_sam2s_of_the_boxes(make: Make, foundation_folders: tuple[Path, Path]) -> None:
     model = make().eval()
-    from transformers import Sam2Model
-
     theirs = Sam2Model.from_pretrained(foundation_folders[1]).eval()
     boxes = torch.tensor([[[0.5, 0.5, 0.5, 0.25], [0.25, 0.25, 0.25, 0.25]]])
     images = pictures(128, 128)[:1]
