@@ -201,6 +201,11 @@ class ModelConfig(Frozen):
     decoder: DecoderConfig
     projection: ProjectionConfig
 
+    @property
+    def title(self) -> str:
+        """Encoder and head."""
+        return f"{self.encoder.name}, {self.head.name}"
+
 
 class GroundedSamConfig(Frozen):
     """The paper's teacher: mm-Grounding-DINO finds boxes by text, SAM 2 draws a mask in each."""
@@ -237,6 +242,11 @@ class GroundedSamConfig(Frozen):
     class_cost: Weight
     """Of the focal cost of tokens, in the matching."""
     projection: ProjectionConfig
+
+    @property
+    def title(self) -> str:
+        """Detector and segmenter, without their publishers."""
+        return ", ".join(name.rpartition("/")[2] for name in (self.detector, self.segmenter))
 
 
 def _kind(model: object) -> str:

@@ -16,7 +16,7 @@ from sskd.data.splits import Split, make_split, write_split
 from sskd.engine.environment import environment, settle_process
 from sskd.engine.perform import Materials, Outcome, StageLog, make_accelerator, perform
 from sskd.engine.samples import draw_samples
-from sskd.engine.stages import FINAL_STAGE, Stage, fingerprint, plan_stages
+from sskd.engine.stages import FINAL_STAGE, Role, Stage, fingerprint, plan_stages
 from sskd.engine.store import Store, write_json_atomic
 from sskd.types import Progress
 
@@ -40,6 +40,8 @@ class PlannedStage:
     name: str
     key: str
     done: bool
+    role: Role
+    """Whose stage it is."""
     steps: int | None = None
     """Of a training."""
 
@@ -152,7 +154,7 @@ def run_cell(config: Config, *, home: Path, log: StageLog, progress: Progress) -
 
 def _planned(stage: Stage, *, done: bool) -> PlannedStage:
     steps = None if stage.training is None else stage.training.steps
-    return PlannedStage(stage.name, stage.key, done, steps)
+    return PlannedStage(stage.name, stage.key, done, stage.role, steps)
 
 
 def _open_cell(config: Config, home: Path, progress: Progress | None) -> _Cell:

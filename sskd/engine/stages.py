@@ -17,7 +17,7 @@ from sskd.config import (
     digest,
 )
 
-__all__ = ["Stage", "fingerprint", "plan_stages"]
+__all__ = ["Role", "Stage", "fingerprint", "plan_stages"]
 
 Kind = Literal["train", "checkpoint", "pseudo-labels", "evaluation"]
 """``checkpoint``: a published model as it is, brought into the store."""

@@ -75,6 +75,8 @@ def choose(
     Returns:
         As many boxes as the image with the most has, at least one.
     """
+    if boxes.is_meta:  # shapes without values: as many boxes as there can be
+        return Chosen(boxes[:, :most], scores[:, :most])
     kept = torch.stack(
         [
             _suppress(own, pairs, threshold=threshold, nms_iou=nms_iou)
