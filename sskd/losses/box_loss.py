@@ -4,20 +4,19 @@ Axes: b images, q boxes of a layer, t tokens, n instances of an image, h w pixel
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.profiler import record_function
-from transformers.loss.loss_grounding_dino import (
-    GroundingDinoHungarianMatcher,
-    GroundingDinoImageLoss,
-)
+from transformers.loss import loss_grounding_dino
 
 from sskd.types import BoxPredictions, Targets
 
 __all__ = ["BoxLossTerms", "box_set_loss", "boxes_of"]
+
+_library: Any = loss_grounding_dino
 
 _FOCAL_ALPHA = 0.25
 """Of mm-Grounding-DINO (arXiv 2401.02361) and every other detector of its family."""
@@ -67,10 +66,10 @@ def box_set_loss(
         The terms of the labeled and of the pseudo-labeled group, >= 0; zero for an empty group, not
         a number where a box is not.
     """
-    matcher = GroundingDinoHungarianMatcher(
+    matcher = _library.GroundingDinoHungarianMatcher(
         class_cost=class_cost, bbox_cost=box_weight, giou_cost=giou_weight
     )
-    criterion = GroundingDinoImageLoss(matcher, _FOCAL_ALPHA, ["labels", "boxes"])
+    criterion = _library.GroundingDinoImageLoss(matcher, _FOCAL_ALPHA, ["labels", "boxes"])
     weights = (class_weight, box_weight, giou_weight)
     with torch.autocast(detection.class_tokens.device.type, enabled=False):
         labeled = _group(detection, targets, slice(0, num_labeled), criterion, weights)
@@ -101,7 +100,7 @@ def _group(
     detection: BoxPredictions,
     targets: Sequence[Targets],
     group: slice,
-    criterion: GroundingDinoImageLoss,
+    criterion: Any,
     weights: tuple[float, float, float],
 ) -> BoxLossTerms:
     wanted = [

@@ -29,7 +29,7 @@ from sskd.models.hub import WrongWeightsError, load_pretrained, reading
 
 __all__ = ["DETECTORS", "SEGMENTERS", "Foundation", "check_foundation", "load_foundation"]
 
-_OWN_HEADS = {"decoder_bbox_embed_share": False, "decoder_cls_embed_share": False}
+_OWN_HEADS: dict[str, Any] = {"decoder_bbox_embed_share": False, "decoder_cls_embed_share": False}
 """Every decoder layer of mm-Grounding-DINO has a box head of its own. The published config.json
 files do not say so, and tied to the first head the later layers' boxes are garbage."""
 
@@ -54,8 +54,9 @@ def _detector(
     size: int,
     stages: tuple[int, ...],
 ) -> Any:
+    swin: Any = SwinConfig  # some of its settings are no fields
     return MMGroundingDinoConfig(
-        backbone_config=SwinConfig(
+        backbone_config=swin(
             image_size=size,
             embed_dim=width,
             depths=list(depths),
@@ -144,7 +145,7 @@ def load_foundation(config: GroundedSamConfig) -> Foundation:
         segmenter = SEGMENTERS.get(config.segmenter)
         with _detector_of(config):
             one = detector() if detector else AutoConfig.from_pretrained(config.detector)
-            model = MMGroundingDinoForObjectDetection(_must_be(one, "mm-grounding-dino"))
+            model: nn.Module = MMGroundingDinoForObjectDetection(_must_be(one, "mm-grounding-dino"))
         with _segmenter_of(config):
             two = segmenter() if segmenter else Sam2Config.from_pretrained(config.segmenter)
             return Foundation(model, Sam2Model(two), None)
