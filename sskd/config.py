@@ -14,7 +14,15 @@ from importlib import resources
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 
 __all__ = [
     "NUMERICS_VERSION",
@@ -26,6 +34,7 @@ __all__ = [
     "DecoderConfig",
     "EncoderConfig",
     "EvaluationConfig",
+    "GroundedSamConfig",
     "HeadConfig",
     "ModelConfig",
     "NegativesConfig",
@@ -38,6 +47,7 @@ __all__ = [
     "ScheduleConfig",
     "SetLossConfig",
     "StagesConfig",
+    "TeacherConfig",
     "TrainingConfig",
     "ViewsConfig",
     "apply_changes",
@@ -188,10 +198,74 @@ class ProjectionConfig(Frozen):
 class ModelConfig(Frozen):
     """An instance segmenter: encoder, head, decoder, projection."""
 
+    kind: Literal["segmenter"] = Field(default="segmenter", exclude=True)
+    """Not written and not part of an identity: configs from before there was a choice."""
     encoder: EncoderConfig
     head: HeadConfig
     decoder: DecoderConfig
     projection: ProjectionConfig
+
+    @property
+    def title(self) -> str:
+        """Encoder and head."""
+        return f"{self.encoder.name}, {self.head.name}"
+
+
+class GroundedSamConfig(Frozen):
+    """The paper's teacher: mm-Grounding-DINO finds boxes by text, SAM 2 draws a mask in each."""
+
+    kind: Literal["grounded-sam"]
+    detector: str
+    """mm-Grounding-DINO: a hub id, or a local folder with its tokenizer."""
+    segmenter: str
+    """SAM 2 or 2.1, of which the image model is read: a hub id or a local folder."""
+    weights: Literal["pretrained", "none"]
+    """``none``: random weights, for measuring costs."""
+    prompts: dict[str, str]
+    """What a class is called in the detector's text; a class that is not named by its own name."""
+    token_pooling: Literal["mean", "max"]
+    """How the scores of a class's tokens become the class's."""
+    detector_size: tuple[Positive, Positive]
+    """The detector sees images resized to this short side, or to this long side if that is less."""
+    box_threshold: Probability
+    """Boxes that score this or less for every class predict nothing."""
+    nms_iou: Probability
+    """Of two boxes of a class that overlap by more than this IoU, the surer stands."""
+    max_detections: Positive
+    """Most boxes an image that get a mask: of a prediction, and for the contrastive term."""
+    freeze_text: bool
+    freeze_backbone: bool
+    """Of the detector."""
+    freeze_segmenter: Literal[True]
+    """SAM 2 keeps its weights: the set loss is of boxes and does not reach it."""
+    class_weight: Weight
+    """Of the focal loss of tokens, in the set loss on boxes."""
+    box_weight: Weight
+    """Of L1, in units of the image's sides; in the matching too, as is the next one."""
+    giou_weight: Weight
+    class_cost: Weight
+    """Of the focal cost of tokens, in the matching."""
+    projection: ProjectionConfig
+
+    @property
+    def title(self) -> str:
+        """Detector and segmenter, without their publishers."""
+        return ", ".join(name.rpartition("/")[2] for name in (self.detector, self.segmenter))
+
+
+def _kind(model: object) -> str:
+    if isinstance(model, dict):
+        return str(model.get("kind", "segmenter"))
+    return str(getattr(model, "kind", "segmenter"))
+
+
+TeacherConfig = Annotated[
+    Annotated[ModelConfig, Tag("segmenter")] | Annotated[GroundedSamConfig, Tag("grounded-sam")],
+    Discriminator(_kind),
+]
+"""A teacher of either kind, told apart by ``kind``."""
+
+KINDS = ("segmenter", "grounded-sam")
 
 
 class NegativesConfig(Frozen):
@@ -372,7 +446,7 @@ class Config(Frozen):
     seed: NonNegative
     data: DataConfig
     views: ViewsConfig
-    teacher: ModelConfig
+    teacher: TeacherConfig
     student: ModelConfig
     teacher_contrast: ContrastConfig
     contrast: ContrastConfig
@@ -387,11 +461,18 @@ class Config(Frozen):
     @model_validator(mode="after")
     def _check(self) -> "Config":
         student_is_trained = self.pipeline.final in ("transfer", "refinement")
+        grounded = self.teacher.kind == "grounded-sam"
+        pretrained = self.stages.pretraining is not None
         needs_ours = self.pseudo_labels.file is None
-        if needs_ours and self.pipeline.teacher == "zero-shot" and self.stages.pretraining is None:
+        zero_shot = needs_ours and self.pipeline.teacher == "zero-shot"
+        if zero_shot and not (grounded or pretrained):
             raise ValueError(
                 "pipeline.teacher 'zero-shot' needs stages.pretraining: "
                 "a teacher with a fresh head predicts nothing yet"
+            )
+        if grounded and pretrained:
+            raise ValueError(
+                "stages.pretraining must be null: a teacher of kind 'grounded-sam' is pretrained"
             )
         if student_is_trained and self.stages.transfer.labeled_batch == 0:
             raise ValueError("stages.transfer.labeled_batch must be positive: L_sup needs labels")
@@ -575,11 +656,17 @@ def _assign(data: dict[str, Any], key: str, value: Any) -> None:
         place = place[part]
     if leaf not in place:
         _unknown(key, key, data)
-    if isinstance(value, dict) and isinstance(place[leaf], dict):
+    old = place[leaf]
+    if isinstance(value, dict) and isinstance(old, dict) and not _replaces(key, value, old):
         for inner, inner_value in value.items():
             _assign(data, f"{key}.{inner}", inner_value)
     else:
         place[leaf] = value
+
+
+def _replaces(key: str, value: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
+    """Whether a mapping takes the place of the old one: another kind of model, or free names."""
+    return key == "teacher.prompts" or value.get("kind", _kind(old)) != _kind(old)
 
 
 def _unknown(part: str, key: str, data: Mapping[str, Any]) -> None:
@@ -595,10 +682,15 @@ def _unknown(part: str, key: str, data: Mapping[str, Any]) -> None:
 def _explain(error: ValidationError, data: Mapping[str, Any]) -> str:
     """The first problem as one line."""
     problem = error.errors()[0]
-    key = ".".join(str(part) for part in problem["loc"])
+    # A union's place ends in the tag of its kind, which is no key.
+    places = [p for p in problem["loc"] if p not in KINDS]
+    key = ".".join(str(place) for place in places)
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":
         return f"unknown key {key!r}{nearest(key, flatten(data))}"
+    if problem["type"] == "union_tag_invalid":
+        kind = problem["ctx"]["tag"]
+        return f"{key}.kind: unknown {kind!r}{nearest(kind, KINDS)}"
     if problem["type"] == "missing":
         return f"missing key {key!r}"
     value = problem["input"]

@@ -1,7 +1,8 @@
 """The values that pass between the layers.
 
 Axes: b images, h w pixels of a view, n instances of an image, m queries, c foreground classes,
-d embedding dimensions, hm wm locations of the mask logits, hp wp locations of the embeddings.
+q boxes of a layer, t tokens, d embedding dimensions, hm wm locations of the mask logits, hp wp
+locations of the embeddings.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,7 +11,16 @@ from typing import NamedTuple, Protocol, runtime_checkable
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-__all__ = ["Batch", "LayerOutput", "Log", "Predictions", "Progress", "Targets"]
+__all__ = [
+    "Batch",
+    "BoxLayer",
+    "BoxPredictions",
+    "LayerOutput",
+    "Log",
+    "Predictions",
+    "Progress",
+    "Targets",
+]
 
 
 class LayerOutput(NamedTuple):
@@ -19,6 +29,24 @@ class LayerOutput(NamedTuple):
     mask_logits: Float[Tensor, "b m hm wm"]
     class_logits: Float[Tensor, "b m c_plus_1"]
     """The last class is "no object"."""
+
+
+class BoxLayer(NamedTuple):
+    """What one layer of a detector that reads text predicts."""
+
+    boxes: Float[Tensor, "b q 4"]
+    """Centre and size, (x, y, width, height), in units of the image's sides."""
+    token_logits: Float[Tensor, "b q t"]
+    """Whether the box shows what a token names."""
+
+
+class BoxPredictions(NamedTuple):
+    """What a detector's set loss compares with the instances."""
+
+    layers: tuple[BoxLayer, ...]
+    """The encoder's proposals, then the decoder layers, first to last."""
+    class_tokens: Bool[Tensor, "c t"]
+    """Which tokens name a class."""
 
 
 class Predictions(NamedTuple):
@@ -30,6 +58,8 @@ class Predictions(NamedTuple):
     """Not normalised; ``None`` when the model was asked not to compute them."""
     auxiliary: tuple[LayerOutput, ...]
     """The earlier decoder layers, first to last, for deep supervision."""
+    detection: BoxPredictions | None = None
+    """Of a model that learns from boxes, while it learns."""
 
 
 class Targets(NamedTuple):

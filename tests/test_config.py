@@ -12,6 +12,7 @@ from sskd.config import (
     canonical,
     digest,
     flatten,
+    load_scale,
     load_yaml,
     parse_overrides,
 )
@@ -106,3 +107,58 @@ def test_yaml_errors_are_one_line() -> None:
     with pytest.raises(ValueError, match="not YAML") as error:
         load_yaml("a: [1,\nb: }")
     assert "\n" not in str(error.value)
+
+
+def test_the_kind_of_a_segmenter_is_not_written_and_may_be_left_out() -> None:
+    config = build_config(base(), {})
+    assert config.teacher.kind == "segmenter"
+    assert "kind" not in config.model_dump(mode="json")["teacher"]
+    assert "kind" not in config.identity()["student"]
+    said = base()
+    said["teacher"]["kind"] = "segmenter"
+    assert build_config(said, {}) == config
+
+
+def test_another_kind_of_teacher_replaces_the_whole_of_it() -> None:
+    own = load_scale("paper")["teacher"]
+    config = build_config(base(), {"teacher": own, "stages.pretraining": None})
+    assert config.teacher.kind == "grounded-sam"
+    again = build_config(config.model_dump(mode="json"), {})
+    assert again == config
+    back = build_config(
+        config.model_dump(mode="json"), {"teacher": base()["teacher"] | {"kind": "segmenter"}}
+    )
+    assert back.teacher == build_config(base(), {}).teacher
+
+
+def test_prompts_are_free_names_and_replaced_as_a_whole() -> None:
+    paper = load_scale("paper")
+    changes = {"teacher.prompts": {"car": "automobile", "bus": "coach"}}
+    one = build_config(paper, changes)
+    two = build_config(one.model_dump(mode="json"), {"teacher.prompts": {"car": "vehicle"}})
+    assert two.teacher.prompts == {"car": "vehicle"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"teacher.nms_iou": 2}, r"^teacher\.nms_iou: .* got 2$"),
+        ({"teacher.box_treshold": 0.1}, r"did you mean 'teacher\.box_threshold'"),
+        ({"teacher": {"kind": "grounded"}}, r"^teacher\.kind: unknown 'grounded'; did you mean"),
+        ({"teacher.freeze_segmenter": False}, r"^teacher\.freeze_segmenter: "),
+    ],
+)
+def test_mistakes_about_a_grounded_teacher_are_one_line(
+    changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
+        build_config(load_scale("paper"), changes)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_published_teacher_is_not_pretrained_again() -> None:
+    training = load_scale("tiny")["stages"]["pretraining"]
+    with pytest.raises(ValueError, match=r"stages\.pretraining must be null"):
+        build_config(load_scale("paper"), {"stages.pretraining": training})
+    zero_shot = {"pipeline.teacher": "zero-shot", "pipeline.final": "zero-shot"}
+    assert build_config(load_scale("paper"), zero_shot).pipeline.final == "zero-shot"

@@ -6,7 +6,7 @@ machine.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -15,10 +15,11 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from sskd.config import Config, ModelConfig
-from sskd.models.student import InstanceSegmenter, num_parameters
+from sskd.config import Config, GroundedSamConfig, ModelConfig
+from sskd.models.build import build_model
+from sskd.models.parameters import num_parameters
 
-__all__ = ["CLASSES", "Architecture", "describe", "input_size", "without_weights"]
+__all__ = ["CLASSES", "Architecture", "class_names", "describe", "input_size", "without_weights"]
 
 CLASSES = 8
 """The things of Cityscapes, and of toycity. They matter to one linear map of the decoder only."""
@@ -37,7 +38,9 @@ class Architecture:
     in float32 and with fused attention, before any loss."""
 
 
-def describe(config: ModelConfig, *, size: tuple[int, int], classes: int = CLASSES) -> Architecture:
+def describe(
+    config: ModelConfig | GroundedSamConfig, *, size: tuple[int, int], classes: int = CLASSES
+) -> Architecture:
     """Parameters, operations and activations of a model.
 
     Args:
@@ -49,17 +52,24 @@ def describe(config: ModelConfig, *, size: tuple[int, int], classes: int = CLASS
         ValueError: If the package that holds its encoder is missing.
     """
     with torch.device("meta"):
-        model = InstanceSegmenter(without_weights(config), num_classes=classes).train()
+        model = build_model(
+            without_weights(config), classes=class_names(classes), generator=torch.Generator()
+        ).to("meta")
     images = torch.empty(1, 3, *size, device="meta")
     with FlopCounterMode(display=False) as counter:
         activations = saved_bytes(model, images)
-    projection = counter.get_flop_counts()[f"{InstanceSegmenter.__name__}.projection"]
+    projection = counter.get_flop_counts()[f"{type(model).__name__}.projection"]
     return Architecture(
-        parameters=num_parameters(model) - num_parameters(model.projection),
-        encoder_parameters=num_parameters(model.encoder),
+        parameters=num_parameters(model) - num_parameters(model.get_submodule("projection")),
+        encoder_parameters=sum(num_parameters(part) for part in model.encoders()),
         flops=counter.get_total_flops() - sum(projection.values()),
         activation_bytes=activations,
     )
+
+
+def class_names(count: int) -> list[str]:
+    """Of so many classes, for a model that has to read them."""
+    return [f"class {number}" for number in range(count)]
 
 
 def input_size(config: Config) -> tuple[int, int]:
@@ -71,8 +81,16 @@ def input_size(config: Config) -> tuple[int, int]:
     return round(height * short / min(height, width)), round(width * short / min(height, width))
 
 
-def without_weights(config: ModelConfig) -> ModelConfig:
-    """The same model with random weights: they change no cost, and may not be at hand."""
+_Model = TypeVar("_Model", ModelConfig, GroundedSamConfig)
+
+
+def without_weights(config: _Model) -> _Model:
+    """The same model with random weights: they change no cost, and may not be at hand.
+
+    Boxes of random scores all get a mask: as many as the model ever draws.
+    """
+    if isinstance(config, GroundedSamConfig):
+        return config.model_copy(update={"weights": "none", "box_threshold": 0.0})
     return config.model_copy(
         update={"encoder": config.encoder.model_copy(update={"weights": "none"})}
     )
@@ -89,15 +107,19 @@ def saved_bytes(model: nn.Module, images: Tensor) -> int:
             kept[storage._cdata] = storage.nbytes()
         return tensor
 
-    with saved_tensors_hooks(keep, lambda tensor: tensor), _FusedAttention():
+    with saved_tensors_hooks(keep, lambda tensor: tensor), _OnMeta():
         # What is kept lives as long as the predictions: no storage's address is used twice.
         predictions = model(images)
     del predictions
     return sum(kept.values())
 
 
-class _FusedAttention(TorchFunctionMode):
-    """The meta device would choose plain attention, whose tables of all pairs nobody keeps."""
+class _OnMeta(TorchFunctionMode):
+    """What the meta device cannot know, or would do as nobody does.
+
+    It would choose plain attention, whose tables of all pairs nobody keeps; and where a library
+    makes sure that its sizes agree, there is no value to look at: they do.
+    """
 
     def __torch_function__(
         self,
@@ -107,9 +129,11 @@ class _FusedAttention(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         options = kwargs or {}
+        if func in (Tensor.item, Tensor.__bool__) and args[0].is_meta:
+            return True
         if func is functional.scaled_dot_product_attention and args[0].is_meta:
             mask = options.get("attn_mask")
             return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-                *args[:3], attn_mask=None if mask is None else mask.to(args[0].dtype)
+                *args[:3], attn_mask=None if mask is None else mask.detach().to(args[0].dtype)
             )[0]
         return func(*args, **options)

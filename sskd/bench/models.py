@@ -7,14 +7,17 @@ from statistics import quantiles
 import torch
 from torch import Tensor, nn
 
-from sskd.bench.architecture import CLASSES, describe, input_size, without_weights
-from sskd.config import Config, ModelConfig
+from sskd.bench.architecture import CLASSES, class_names, describe, input_size, without_weights
+from sskd.config import Config, GroundedSamConfig, ModelConfig
 from sskd.engine.environment import environment, peak_memory_bytes, settle_process
-from sskd.models.student import InstanceSegmenter, build
+from sskd.models.build import build_model
+from sskd.models.contract import InstanceModel
 from sskd.studies.measurements import Measurement, ModelCost, Spread, models_digest
 from sskd.types import Progress
 
 __all__ = ["measure"]
+
+AnyModel = ModelConfig | GroundedSamConfig
 
 WARMUP = 3
 _DTYPES = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -41,7 +44,7 @@ def measure(
     height, width = size or input_size(config)
     precision, threads = config.numerics.precision, config.numerics.threads
     settle_process(threads)
-    configs = {"teacher": config.teacher, "student": config.student}
+    configs: dict[str, AnyModel] = {"teacher": config.teacher, "student": config.student}
     models = {role: _model(model, device) for role, model in configs.items()}
     images = torch.randn(1, 3, height, width, generator=torch.Generator().manual_seed(0))
     images = images.to(device)
@@ -58,7 +61,7 @@ def measure(
         told = describe(model_config, size=(height, width))
         lower, median, upper = quantiles(times[role], n=4, method="inclusive")
         costs[role] = ModelCost(
-            name=f"{model_config.encoder.name}, {model_config.head.name}",
+            name=model_config.title,
             parameters=told.parameters,
             flops=told.flops,
             seconds=Spread(median=median, lower=lower, upper=upper),
@@ -78,21 +81,23 @@ def measure(
     )
 
 
-def _model(config: ModelConfig, device: str) -> InstanceSegmenter:
+def _model(config: AnyModel, device: str) -> InstanceModel:
     """As it predicts: in evaluation mode, the projection dropped."""
     generator = torch.Generator().manual_seed(0)
-    model = build(without_weights(config), num_classes=CLASSES, generator=generator).eval()
+    model = build_model(
+        without_weights(config), classes=class_names(CLASSES), generator=generator
+    ).eval()
     del model.projection
     return model.to(device)
 
 
-def _predict(model: InstanceSegmenter, images: Tensor, precision: str) -> None:
+def _predict(model: InstanceModel, images: Tensor, precision: str) -> None:
     dtype = _DTYPES[precision]
     with torch.no_grad(), torch.autocast(images.device.type, dtype, enabled=precision != "no"):
         model(images, embeddings=False)
 
 
-def _time(model: InstanceSegmenter, images: Tensor, precision: str) -> float:
+def _time(model: InstanceModel, images: Tensor, precision: str) -> float:
     _wait(images)
     begin = time.perf_counter()
     _predict(model, images, precision)
@@ -106,7 +111,7 @@ def _wait(images: Tensor) -> None:
 
 
 def _memory(
-    config: ModelConfig, size: tuple[int, int], device: str, precision: str, threads: int
+    config: AnyModel, size: tuple[int, int], device: str, precision: str, threads: int
 ) -> int:
     """In a process of its own: a process never gets less than its peak."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
@@ -114,7 +119,7 @@ def _memory(
 
 
 def _peak_bytes(
-    config: ModelConfig, size: tuple[int, int], device: str, precision: str, threads: int
+    config: AnyModel, size: tuple[int, int], device: str, precision: str, threads: int
 ) -> int:
     """The most memory for weights and one forward pass, beyond what the process took before."""
     settle_process(threads)

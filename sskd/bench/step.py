@@ -26,7 +26,8 @@ from sskd.engine.perform import make_accelerator
 from sskd.engine.stages import plan_stages
 from sskd.engine.step import build_step
 from sskd.losses.memory_bank import MemoryBank
-from sskd.models.student import build, num_parameters
+from sskd.models.parameters import num_parameters
+from sskd.models.student import build
 from sskd.types import Progress
 
 __all__ = ["PARTS", "measure"]

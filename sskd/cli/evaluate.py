@@ -49,7 +49,7 @@ def evaluate(
     from sskd.engine.environment import settle_process
     from sskd.engine.evaluate import evaluate as measure
     from sskd.engine.perform import make_accelerator
-    from sskd.models.student import build
+    from sskd.models.build import build_model
 
     found = find_checkpoint(checkpoint, home=home)
     config = found.config
@@ -70,9 +70,9 @@ def evaluate(
             )
     settle_process(config.numerics.threads)
     device = make_accelerator(config).device
-    model = build(
+    model = build_model(
         getattr(config, found.role),
-        num_classes=len(names),
+        classes=names,
         generator=torch.Generator().manual_seed(0),  # its weights are loaded next
     )
     load_weights(found.stage.weights, model)

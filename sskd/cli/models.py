@@ -7,7 +7,7 @@ from typing import Literal
 from sskd.bench.architecture import CLASSES, describe
 from sskd.cli.console import print_table, say
 from sskd.cli.progress import open_display
-from sskd.config import SCALES, Config, ModelConfig, build_config, load_scale
+from sskd.config import SCALES, Config, GroundedSamConfig, ModelConfig, build_config, load_scale
 from sskd.studies.efficiency import Efficiency, load_efficiency
 
 __all__ = ["print_models"]
@@ -39,7 +39,8 @@ def print_models(cwd: Path) -> None:
     say(
         f"parameters: as at test time, without the projection; {CLASSES} classes. GFLOPs: one "
         "image's forward pass, a multiply-add counts as two. activations: what training keeps of "
-        "one image for the backward pass, in float32, before the losses."
+        "one image for the backward pass, in float32, before the losses. The paper's 568M are its "
+        "teacher's detector and all of SAM 2 (567.5M); ours leaves out SAM 2's memory of a video."
     )
 
 
@@ -58,8 +59,8 @@ def _arms(declared: Efficiency) -> Iterator[tuple[str, Config, Role]]:
 
 
 def _row(label: str, config: Config, role: Role, declared: Efficiency) -> tuple[str, ...]:
-    model: ModelConfig = getattr(config, role)
-    names = f"{model.encoder.name}, {model.head.name}"
+    model: ModelConfig | GroundedSamConfig = getattr(config, role)
+    names = model.title
     height, width = config.views.crop
     try:
         size = describe(model, size=(height, width))
@@ -67,7 +68,7 @@ def _row(label: str, config: Config, role: Role, declared: Efficiency) -> tuple[
         return (label, names, str(error), *[""] * 6)
     whole = getattr(declared.paper, role).parameters if label == f"paper {role}" else None
     of_paper = config.scale == "paper" and role == "student"
-    encoder = declared.encoders.get(model.encoder.name) if of_paper else None
+    encoder = declared.encoders.get(config.student.encoder.name) if of_paper else None
     return (
         label,
         names,

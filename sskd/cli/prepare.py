@@ -14,11 +14,13 @@ from sskd.cli.progress import open_display
 from sskd.config import Config
 from sskd.data.datasets import TOYCITY, list_datasets
 from sskd.engine.run import CellPlan, assume_cell, plan_cell
+from sskd.models.build import check_weights
 from sskd.studies.cells import PlannedCell, experiment_name, identify
 from sskd.studies.declaration import Ablation
 
 __all__ = [
     "PreparedStudy",
+    "check_models",
     "data_is_here",
     "default_workers",
     "prepare",
@@ -65,9 +67,11 @@ def prepare_single(cell: PlannedCell, home: Path) -> tuple[PlannedCell, CellPlan
     """Plan one cell; gives it identified.
 
     Raises:
-        ValueError: If the data set or the split is not as the config needs it.
+        ValueError: If the data set or the split is not as the config needs it, or a foundation
+            model is not in reach.
     """
     (plan,) = _plan([cell.config], home)
+    check_models([cell], [plan])
     (identified,) = identify([cell], lambda _: plan.fingerprint)
     return identified, plan
 
@@ -82,6 +86,22 @@ def stages_left(studies: Sequence[PreparedStudy]) -> list[str]:
     """The name of every stage that is not in the store, shared stages once."""
     plans = [plan for study in studies for plan in study.plans]
     return list({s.key: s.name for plan in plans for s in plan.stages if not s.done}.values())
+
+
+def check_models(cells: Sequence[PlannedCell], plans: Sequence[CellPlan]) -> None:
+    """Make sure that the foundation models which the cells still need are in reach.
+
+    Raises:
+        ValueError: If one is not; one line says which, and where it can be had.
+    """
+    needed = [
+        cell.config.teacher
+        for cell, plan in zip(cells, plans, strict=True)
+        if any(stage.role == "teacher" and not stage.done for stage in plan.stages)
+    ]
+    for number, teacher in enumerate(needed):
+        if teacher not in needed[:number]:
+            check_weights(teacher)
 
 
 def default_workers(studies: Sequence[PreparedStudy]) -> int:

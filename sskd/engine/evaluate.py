@@ -13,11 +13,11 @@ import torch
 from faster_coco_eval import COCO, COCOeval_faster
 from jaxtyping import Float
 from pycocotools import mask as coco_mask
-from torch import nn
 
 from sskd.config import EvaluationConfig
 from sskd.data.coco import CocoData
 from sskd.engine.predict import Detections, InferenceRules, predict_data
+from sskd.models.contract import InstanceModel
 from sskd.types import Progress
 
 __all__ = ["EvaluationResult", "evaluate", "mask_ap"]
@@ -59,7 +59,7 @@ class EvaluationResult:
 
 
 def evaluate(
-    model: nn.Module,
+    model: InstanceModel,
     data: CocoData,
     *,
     config: EvaluationConfig,

@@ -26,7 +26,8 @@ from sskd.engine.schedule import learning_rate_factor
 from sskd.engine.store import MetricLog
 from sskd.losses.memory_bank import MemoryBank
 from sskd.losses.objective import LossTerms
-from sskd.models.student import InstanceSegmenter, parameter_groups
+from sskd.models.contract import InstanceModel
+from sskd.models.parameters import parameter_groups
 from sskd.types import Batch, Log, Progress
 
 __all__ = ["FitResult", "Step", "derive_seed", "fit"]
@@ -51,7 +52,7 @@ def derive_seed(*parts: object) -> int:
 
 
 def fit(
-    model: InstanceSegmenter,
+    model: InstanceModel,
     loader: Loader,
     step: Step,
     *,

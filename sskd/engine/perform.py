@@ -25,7 +25,8 @@ from sskd.engine.stages import Stage
 from sskd.engine.step import build_step
 from sskd.engine.store import Slot, Store, StoredStage, write_json_atomic
 from sskd.losses.memory_bank import MemoryBank
-from sskd.models.student import InstanceSegmenter, build
+from sskd.models.build import build_model
+from sskd.models.contract import InstanceModel
 from sskd.types import Progress
 
 __all__ = ["Materials", "Outcome", "StageLog", "load_model", "make_accelerator", "perform"]
@@ -46,7 +47,8 @@ class Materials:
     """COCO JSON of the unlabeled images; it holds no annotation."""
     held_out: Path | None
     """COCO JSON of the images that AP is measured on in the place of val, if there are any."""
-    num_classes: int
+    classes: tuple[str, ...]
+    """Names, in the order of the category ids."""
     store: Store
     stages: Mapping[str, Stage]
 
@@ -105,7 +107,7 @@ def make_accelerator(config: Config) -> Accelerator:
     return Accelerator(cpu=device == "cpu", mixed_precision=config.numerics.precision)
 
 
-def load_model(materials: Materials, stage: Stage, weights_of: str | None) -> InstanceSegmenter:
+def load_model(materials: Materials, stage: Stage, weights_of: str | None) -> InstanceModel:
     """A stage's model, with the weights of another stage or fresh ones.
 
     Fresh weights depend on the role and the seed alone, so that the arms of an ablation start from
@@ -113,7 +115,7 @@ def load_model(materials: Materials, stage: Stage, weights_of: str | None) -> In
     """
     generator = torch.Generator().manual_seed(derive_seed("weights", stage.role, stage.seed))
     config = getattr(materials.config, stage.role)
-    model = build(config, num_classes=materials.num_classes, generator=generator)
+    model = build_model(config, classes=materials.classes, generator=generator)
     if weights_of is not None:
         load_weights(materials.stored(weights_of).weights, model)
     return model
@@ -128,7 +130,7 @@ def _compute(
     if stage.kind == "train":
         result = _train(stage, slot.folder, materials, accelerator, log, progress)
     else:
-        work = {"pseudo-labels": _label, "evaluation": _evaluate}[stage.kind]
+        work = {"checkpoint": _bring, "pseudo-labels": _label, "evaluation": _evaluate}[stage.kind]
         result = work(stage, slot.folder, materials, accelerator, progress)
     write_json_atomic(
         slot.folder / "environment.json",
@@ -182,6 +184,19 @@ def _train(
     return {"seconds": fitted.seconds, "steps": fitted.steps}
 
 
+def _bring(
+    stage: Stage,
+    folder: Path,
+    materials: Materials,
+    accelerator: Accelerator,  # noqa: ARG001
+    progress: Progress,
+) -> dict[str, Any]:
+    """A published model into the store, where the stages that start from it look."""
+    progress(stage.name, 0, 1)
+    save_weights(folder / "weights.safetensors", load_model(materials, stage, stage.start))
+    return {}
+
+
 def _images(stage: Stage, materials: Materials) -> tuple[CocoData, CocoData | None]:
     """What a training stage sees: labels only where the method has them."""
     dataset = materials.dataset
@@ -223,17 +238,18 @@ def _label(
         return _import_labels(stage, Path(config.pseudo_labels.file), folder, materials)
     assert stage.start is not None
     model = load_model(materials, stage, stage.start).to(accelerator.device)
-    stats = make_pseudo_labels(
-        model,
-        load_coco(materials.unlabeled, materials.dataset.images),
-        folder / "pseudo_labels.json",
-        config=config.pseudo_labels,
-        input_short_side=config.evaluation.short_side,
-        input_window=config.evaluation.window,
-        device=accelerator.device,
-        provenance={"teacher": stage.start, "key": materials.stages[stage.start].key},
-        progress=progress,
-    )
+    with accelerator.autocast():
+        stats = make_pseudo_labels(
+            model,
+            load_coco(materials.unlabeled, materials.dataset.images),
+            folder / "pseudo_labels.json",
+            config=config.pseudo_labels,
+            input_short_side=config.evaluation.short_side,
+            input_window=config.evaluation.window,
+            device=accelerator.device,
+            provenance={"teacher": stage.start, "key": materials.stages[stage.start].key},
+            progress=progress,
+        )
     return {"labels": stats.to_dict()}
 
 
@@ -262,14 +278,15 @@ def _evaluate(
     config, data = materials.config, materials.measured()
     model = load_model(materials, stage, stage.start).to(accelerator.device)
     export = Exporter(data, folder / "cityscapes") if config.evaluation.cityscapes else None
-    result = evaluate(
-        model,
-        data,
-        config=config.evaluation,
-        device=accelerator.device,
-        progress=progress,
-        export=export,
-    )
+    with accelerator.autocast():
+        result = evaluate(
+            model,
+            data,
+            config=config.evaluation,
+            device=accelerator.device,
+            progress=progress,
+            export=export,
+        )
     metrics = result.to_dict()
     if export is not None:
         root = check_official(materials.dataset)

@@ -21,6 +21,7 @@ from torch.nn import functional
 from sskd.data.coco import CocoData
 from sskd.data.views import to_model_input
 from sskd.engine.windows import Rle, corners, is_cut, merge, paste
+from sskd.models.contract import InstanceModel
 from sskd.types import Predictions
 
 __all__ = [
@@ -32,9 +33,6 @@ __all__ = [
     "predict_data",
     "predict_instances",
 ]
-
-_STRIDE = 32
-"""Every encoder's coarsest stride divides it: inputs are padded to multiples."""
 
 _BATCH_IMAGES = 16
 _BATCH_PIXELS = 2**20
@@ -51,7 +49,8 @@ class Detections:
     rles: tuple[Rle, ...]
     """Masks at the image's own size; never empty ones."""
     scores: Float[np.ndarray, " n"]
-    """Class probability times the mean mask probability inside the mask; in (0, 1]."""
+    """Class probability, times the mean mask probability inside the mask where the model says so;
+    in (0, 1]."""
     classes: Int[np.ndarray, " n"]
     """Contiguous class indices."""
     areas: Int[np.ndarray, " n"]
@@ -82,7 +81,7 @@ class InferenceRules:
 
 
 def predict_instances(
-    model: nn.Module,
+    model: InstanceModel,
     image: UInt8[np.ndarray, "h w 3"],
     *,
     short_side: int,
@@ -102,7 +101,7 @@ def predict_instances(
 
 
 def predict_batch(
-    model: nn.Module,
+    model: InstanceModel,
     images: Sequence[UInt8[np.ndarray, "h w 3"]],
     rules: InferenceRules,
     *,
@@ -111,9 +110,9 @@ def predict_batch(
     """Instances of images of one size, in one forward pass, unless by windows.
 
     Mask2Former's instance inference: of all pairs (query, class) the ``max_dets`` with the highest
-    class probability, softmax over the classes and "no object"; the score is that probability
-    times the mean mask probability inside the binary mask; empty masks are dropped. Full-size
-    masks exist for one image at a time, a chunk of queries at a time.
+    class probability; the score is that probability, times the mean mask probability inside the
+    binary mask if the model scores masks; empty masks are dropped. Full-size masks exist for one
+    image at a time, a chunk of queries at a time.
 
     Args:
         model: Gives ``Predictions`` for normalised images; is in evaluation mode meanwhile.
@@ -133,11 +132,17 @@ def predict_batch(
     with torch.no_grad(), evaluation_mode(model):
         inputs = torch.stack([_resize(to_model_input(image), rules.short_side) for image in images])
         seen = _size(inputs.shape[-2:])
-        inputs = _pad(inputs)
+        inputs = _pad(inputs, model.input_multiple)
         padded = _size(inputs.shape[-2:])
         predictions: Predictions = model(inputs.to(device), embeddings=False)
         return [
-            _detect(mask_logits.float(), class_logits.float(), rules, _Frame(padded, seen, size))
+            _detect(
+                mask_logits.float(),
+                model.probabilities(class_logits.float()),
+                rules,
+                _Frame(padded, seen, size),
+                scores_masks=model.scores_masks,
+            )
             for mask_logits, class_logits in zip(
                 predictions.mask_logits, predictions.class_logits, strict=True
             )
@@ -145,7 +150,7 @@ def predict_batch(
 
 
 def predict_data(
-    model: nn.Module,
+    model: InstanceModel,
     data: CocoData,
     rules: InferenceRules,
     *,
@@ -178,7 +183,7 @@ def predict_data(
 
 
 def _predict_windows(
-    model: nn.Module,
+    model: InstanceModel,
     image: UInt8[np.ndarray, "h w 3"],
     rules: InferenceRules,
     device: torch.device | str,
@@ -263,19 +268,20 @@ def _resize(image: Float[Tensor, "3 h w"], short_side: int) -> Float[Tensor, "3 
     return resized[0]
 
 
-def _pad(images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h2 w2"]:
+def _pad(images: Float[Tensor, "b 3 h w"], multiple: int) -> Float[Tensor, "b 3 h2 w2"]:
     """Zeros, the mean colour, below and to the right."""
-    bottom, right = -images.shape[-2] % _STRIDE, -images.shape[-1] % _STRIDE
+    bottom, right = -images.shape[-2] % multiple, -images.shape[-1] % multiple
     return functional.pad(images, (0, right, 0, bottom)) if bottom or right else images
 
 
 def _detect(
     mask_logits: Float[Tensor, "m hm wm"],
-    class_logits: Float[Tensor, "m c_plus_1"],
+    probabilities: Float[Tensor, "m c"],
     rules: InferenceRules,
     frame: _Frame,
+    *,
+    scores_masks: bool,
 ) -> Detections:
-    probabilities = class_logits.softmax(-1)[:, :-1]  # (m, c)
     if rules.one_class:
         best = probabilities.argmax(-1, keepdim=True)
         only = torch.zeros_like(probabilities)
@@ -289,7 +295,7 @@ def _detect(
     # A query that is listed for several classes has one mask.
     used, place = torch.unique(queries, return_inverse=True)
     certainty, areas, rles = _masks(mask_logits[used], rules.mask_threshold, frame)
-    scores = top * certainty[place]
+    scores = top * certainty[place] if scores_masks else top
     areas = areas[place]
     order = scores.argsort(descending=True, stable=True)
     order = order[((scores > rules.score_threshold) & (areas > 0))[order]]

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 from pycocotools import mask as coco_mask
-from torch import nn
 
 from sskd import __version__
 from sskd.config import PseudoLabelConfig
@@ -16,6 +15,7 @@ from sskd.data.coco import CocoData
 from sskd.engine.errors import RunStopped
 from sskd.engine.predict import Detections, InferenceRules, predict_data
 from sskd.engine.store import write_json_atomic
+from sskd.models.contract import InstanceModel
 from sskd.types import Progress
 
 __all__ = ["PseudoLabelStats", "make_pseudo_labels", "write_pseudo_labels"]
@@ -46,7 +46,7 @@ class PseudoLabelStats:
 
 
 def make_pseudo_labels(
-    model: nn.Module,
+    model: InstanceModel,
     unlabeled: CocoData,
     out: Path,
     *,

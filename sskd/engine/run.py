@@ -19,7 +19,7 @@ from sskd.engine.environment import environment, settle_process
 from sskd.engine.imported_labels import file_hash
 from sskd.engine.perform import Materials, Outcome, StageLog, make_accelerator, perform
 from sskd.engine.samples import draw_samples
-from sskd.engine.stages import FINAL_STAGE, Stage, fingerprint, plan_stages
+from sskd.engine.stages import FINAL_STAGE, Role, Stage, fingerprint, plan_stages
 from sskd.engine.store import Store, write_json_atomic
 from sskd.types import Progress
 
@@ -43,6 +43,8 @@ class PlannedStage:
     name: str
     key: str
     done: bool
+    role: Role
+    """Whose stage it is."""
     steps: int | None = None
     """Of a training."""
 
@@ -143,7 +145,7 @@ def run_cell(config: Config, *, home: Path, log: StageLog, progress: Progress) -
         labeled=files.labeled,
         unlabeled=files.unlabeled,
         held_out=files.held_out,
-        num_classes=len(cell.train.categories),
+        classes=tuple(category.name for category in cell.train.categories),
         store=Store(home / "store"),
         stages={stage.name: stage for stage in cell.stages},
     )
@@ -158,7 +160,7 @@ def run_cell(config: Config, *, home: Path, log: StageLog, progress: Progress) -
 
 def _planned(stage: Stage, *, done: bool) -> PlannedStage:
     steps = None if stage.training is None else stage.training.steps
-    return PlannedStage(stage.name, stage.key, done, steps)
+    return PlannedStage(stage.name, stage.key, done, stage.role, steps)
 
 
 def _open_cell(config: Config, home: Path, progress: Progress | None) -> _Cell:

@@ -13,13 +13,15 @@ from sskd.config import (
     Config,
     ContrastConfig,
     EvaluationConfig,
+    GroundedSamConfig,
     TrainingConfig,
     digest,
 )
 
-__all__ = ["Stage", "fingerprint", "plan_stages"]
+__all__ = ["Role", "Stage", "fingerprint", "plan_stages"]
 
-Kind = Literal["train", "pseudo-labels", "evaluation"]
+Kind = Literal["train", "checkpoint", "pseudo-labels", "evaluation"]
+"""``checkpoint``: a published model as it is, brought into the store."""
 Role = Literal["teacher", "student"]
 
 FOUNDATION_SEED = 0
@@ -131,7 +133,10 @@ class _Plan:
     def add_teacher(self, last: str) -> None:
         """The teacher's stages up to the one whose weights are wanted."""
         start = None
-        if self.config.stages.pretraining is not None:
+        if isinstance(self.config.teacher, GroundedSamConfig):
+            self.bring(self.config.teacher)
+            start = "pretraining"
+        elif self.config.stages.pretraining is not None:
             self.train("pretraining", "teacher", start=None, labels_of=None)
             start = "pretraining"
         if last in ("supervised", "self_training"):
@@ -141,6 +146,14 @@ class _Plan:
             needs_labels = self.config.stages.self_training.semi_weight > 0
             labels_of = "supervised" if needs_labels else None
             self.train("self_training", "teacher", start=start, labels_of=labels_of)
+
+    def bring(self, teacher: GroundedSamConfig) -> None:
+        """The published teacher in the place of one that is pretrained here; its evaluation."""
+        name = "pretraining"
+        reads = {"model": teacher.model_dump(mode="json"), "seed": FOUNDATION_SEED}
+        key = self._key(name, reads)
+        self._add(Stage(name=name, kind="checkpoint", role="teacher", key=key))
+        self.evaluate(name, "teacher")
 
     def train(self, name: str, role: Role, *, start: str | None, labels_of: str | None) -> None:
         """A training stage, the pseudo-labels that it reads, and the evaluation of its model."""
@@ -155,7 +168,7 @@ class _Plan:
         reads = {
             "model": model,
             "training": _training_reads(training, labels is not None, active is not None),
-            "set_loss": config.set_loss.model_dump(mode="json"),
+            "set_loss": _set_loss_reads(config, role),
             "contrast": _contrast_reads(active),
             "views": _views_reads(config, contrast=active is not None),
             "seed": seed,
@@ -175,6 +188,11 @@ class _Plan:
                 seed=seed,
             )
         )
+        self.evaluate(name, role)
+
+    def evaluate(self, name: str, role: Role) -> None:
+        """The evaluation of a stage's model."""
+        config = self.config
         evaluation = {
             "evaluation": _evaluation_reads(config.evaluation),
             "data": self.data_sha,
@@ -251,6 +269,13 @@ def _evaluation_reads(evaluation: EvaluationConfig) -> dict[str, Any]:
     """Without the key of the second evaluator where that is not asked for."""
     unread = set() if evaluation.cityscapes else {"cityscapes"}
     return evaluation.model_dump(mode="json", exclude=unread)
+
+
+def _set_loss_reads(config: Config, role: Role) -> dict[str, Any] | None:
+    """A teacher whose set loss is of boxes has its weights among its own settings."""
+    if role == "teacher" and isinstance(config.teacher, GroundedSamConfig):
+        return None
+    return config.set_loss.model_dump(mode="json")
 
 
 def _contrast_reads(contrast: ContrastConfig | None) -> dict[str, Any] | None:

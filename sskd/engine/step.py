@@ -7,11 +7,11 @@ from torch.profiler import record_function
 
 from sskd.config import Config, ContrastConfig
 from sskd.engine.fit import Step
+from sskd.engine.set_losses import build_set_loss
 from sskd.engine.stages import Stage
 from sskd.losses.contrastive import ContrastTerms, contrastive_term, match_positives
 from sskd.losses.memory_bank import MemoryBank
 from sskd.losses.objective import LossTerms, objective
-from sskd.losses.set_loss import set_loss
 from sskd.types import Batch, Predictions
 
 __all__ = ["build_step", "instance_ids"]
@@ -24,19 +24,13 @@ def build_step(stage: Stage, config: Config, *, bank: MemoryBank | None) -> Step
     training, contrast = stage.training, stage.contrast
     assert training is not None
     semi_weight = training.semi_weight if stage.pseudo_labels is not None else 0.0
-    set_loss_settings = config.set_loss.model_dump()
+    set_loss = build_set_loss(config, stage.role)
 
     def step(model: nn.Module, batch: Batch, generator: torch.Generator) -> LossTerms:
         with record_function("sskd forward"):
             predictions: Predictions = model(batch.weak, embeddings=contrast is not None)
         with record_function("sskd set loss"):
-            sup, semi = set_loss(
-                predictions,
-                batch.targets,
-                num_labeled=batch.num_labeled,
-                generator=generator,
-                **set_loss_settings,
-            )
+            sup, semi = set_loss(predictions, batch, generator)
         pxl = None
         if contrast is not None:
             pxl = _contrast(model, batch, predictions, contrast, bank, generator)

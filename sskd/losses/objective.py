@@ -6,7 +6,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sskd.losses.contrastive import ContrastTerms
-from sskd.losses.set_loss import SetLossTerms
 
 __all__ = ["LossTerms", "objective"]
 
@@ -33,8 +32,8 @@ class LossTerms(NamedTuple):
 
 
 def objective(
-    sup: SetLossTerms | None,
-    semi: SetLossTerms | None,
+    sup: Float[Tensor, ""] | None,
+    semi: Float[Tensor, ""] | None,
     contrast: ContrastTerms | None,
     *,
     semi_weight: float,
@@ -47,8 +46,8 @@ def objective(
         J = L_sup(D_l) + lambda_semi L_semi(D_u) + lambda_pxl L_pxl(D_l u D_u)
 
     Args:
-        sup: Of the labeled images; ``None`` where the stage has none.
-        semi: Of the pseudo-labeled images; ``None`` where the stage has none.
+        sup: Set loss of the labeled images; ``None`` where the stage has none.
+        semi: Set loss of the pseudo-labeled images; ``None`` where the stage has none.
         contrast: Of all images; ``None`` where the stage does without.
         semi_weight: lambda_semi, >= 0.
         pxl_weight: lambda_pxl, >= 0. A term with weight 0 is reported and not trained on.
@@ -59,9 +58,9 @@ def objective(
     Raises:
         ValueError: If there is no term at all.
     """
-    weighted = [] if sup is None else [sup.total]
+    weighted = [] if sup is None else [sup]
     if semi is not None and semi_weight > 0:
-        weighted.append(semi_weight * semi.total)
+        weighted.append(semi_weight * semi)
     if contrast is not None and pxl_weight > 0:
         weighted.append(pxl_weight * contrast.loss)
     if not weighted:
@@ -69,9 +68,4 @@ def objective(
     total = weighted[0]
     for term in weighted[1:]:
         total = total + term
-    return LossTerms(
-        total,
-        sup.total if sup is not None else None,
-        semi.total if semi is not None else None,
-        contrast,
-    )
+    return LossTerms(total, sup, semi, contrast)

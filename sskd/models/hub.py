@@ -1,7 +1,7 @@
-"""Backbones of ``transformers``, with random weights, from a folder or from the hub."""
+"""Models of ``transformers``, with random weights, from a folder or from the hub."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from operator import attrgetter
 from pathlib import Path
@@ -13,11 +13,15 @@ from safetensors import SafetensorError
 
 from sskd.config import EncoderConfig
 
-__all__ = ["load_backbone"]
+__all__ = ["WrongWeightsError", "load_backbone", "load_pretrained", "reading"]
 
 _logging: Any = transformers.utils.logging
 
 _HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+
+
+class WrongWeightsError(Exception):
+    """Readable weights, but not those wanted."""
 
 
 def load_backbone(
@@ -40,53 +44,91 @@ def load_backbone(
     Raises:
         ValueError: If the weights cannot be had here, or are another architecture's.
     """
-    source = config.weights
-    if source == "none":
+    if config.weights == "none":
         return network(architecture)
+
+    def options(found: Any) -> dict[str, Any]:
+        if wholes and found.model_type in wholes:
+            place, prefix = wholes[found.model_type]
+            mapping = {f"^{re.escape(prefix)}": ""}
+            return {"config": attrgetter(place)(found), "key_mapping": mapping}
+        if found.model_type != architecture.model_type:
+            raise WrongWeightsError(f"holds {found.model_type!r} weights")
+        return {}
+
+    needs = f"{config.name!r} needs complete {architecture.model_type!r} weights"
+    with reading("encoder.weights", config.weights, needs=needs, or_else="neither 'none', nor"):
+        return load_pretrained(config.weights, network, options)
+
+
+def load_pretrained(
+    source: str, network: Any, options: Callable[[Any], Mapping[str, Any]]
+) -> torch.nn.Module:
+    """A model of ``transformers`` with all of its published weights, in float32.
+
+    Args:
+        source: A hub id or a local folder.
+        network: The model's class.
+        options: From the configuration that is found there, arguments of ``from_pretrained``.
+
+    Raises:
+        WrongWeightsError: If some of the weights are not there, or of another shape.
+    """
+    found = transformers.AutoConfig.from_pretrained(source)
+    model: torch.nn.Module
+    model, report = network.from_pretrained(
+        source, dtype=torch.float32, output_loading_info=True, **options(found)
+    )
+    if report["missing_keys"] or report["mismatched_keys"]:
+        raise WrongWeightsError("lacks some of the weights that its config.json asks for")
+    return model
+
+
+@contextmanager
+def reading(
+    key: str,
+    source: str,
+    *,
+    needs: str,
+    or_else: str = "neither",
+    holds: str = "config.json and model.safetensors",
+) -> Iterator[None]:
+    """Says in one line which checkpoint cannot be read inside, and what to do about it.
+
+    ``transformers`` neither draws a progress bar nor warns about parts that we leave out.
+
+    Args:
+        key: The setting that names the checkpoint.
+        source: Its value: a hub id or a local folder.
+        needs: A clause on what it must be, for readable weights of another kind.
+        or_else: How the sentence begins that lists what the value may be.
+        holds: The files that a folder must have.
+
+    Raises:
+        ValueError: If it cannot be read.
+    """
     local = Path(source).is_dir()
     if not local and not _HUB_ID.fullmatch(source):
         raise ValueError(
-            f"encoder.weights {source!r}: neither 'none', nor a hub id (owner/name), "
-            "nor an existing folder"
+            f"{key} {source!r}: {or_else} a hub id (owner/name), nor an existing folder"
         )
     try:
         with _quiet():
-            found = transformers.AutoConfig.from_pretrained(source)
-            options: dict[str, Any] = {}
-            if wholes and found.model_type in wholes:
-                place, prefix = wholes[found.model_type]
-                options["config"] = attrgetter(place)(found)
-                options["key_mapping"] = {f"^{re.escape(prefix)}": ""}
-            elif found.model_type != architecture.model_type:
-                raise _MismatchError(f"holds {found.model_type!r} weights")
-            backbone, report = network.from_pretrained(
-                source, dtype=torch.float32, output_loading_info=True, **options
-            )
-            if report["missing_keys"] or report["mismatched_keys"]:
-                raise _MismatchError("lacks some of the weights that its config.json asks for")
-    except _MismatchError as error:
-        raise ValueError(
-            f"encoder.weights {source!r}: {error}; {config.name!r} needs complete "
-            f"{architecture.model_type!r} weights"
-        ) from None
+            yield
+    except WrongWeightsError as error:
+        raise ValueError(f"{key} {source!r}: {error}; {needs}") from None
     except (OSError, ValueError, RuntimeError, SafetensorError):
         remedy = (
-            "it must hold config.json and model.safetensors, as `hf download` leaves them"
+            f"it must hold {holds}, as `hf download` leaves them"
             if local
             else f"the hub does not answer here or has no such model; where it does, run "
-            f"`hf download {source} --local-dir DIR`, bring DIR here and set encoder.weights to it"
+            f"`hf download {source} --local-dir DIR`, bring DIR here and set {key} to it"
         )
-        raise ValueError(f"encoder.weights {source!r} cannot be loaded: {remedy}") from None
-    return backbone
-
-
-class _MismatchError(Exception):
-    """Readable weights, but not those wanted."""
+        raise ValueError(f"{key} {source!r} cannot be loaded: {remedy}") from None
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """``transformers`` neither draws a progress bar nor warns about heads that we leave out."""
     verbosity, bar = _logging.get_verbosity(), _logging.is_progress_bar_enabled()
     _logging.set_verbosity_error()
     _logging.disable_progress_bar()

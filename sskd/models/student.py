@@ -4,7 +4,6 @@ Axes: b images, h w pixels, d embedding dimensions, hp wp locations of the embed
 """
 
 from itertools import pairwise
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -13,26 +12,25 @@ from torch.nn import functional
 
 from sskd.config import ModelConfig, ProjectionConfig
 from sskd.models.backbone import STRIDES, map_size
+from sskd.models.contract import InstanceModel
 from sskd.models.decoder import MaskedAttentionDecoder
 from sskd.models.encoders import build_encoder
 from sskd.models.heads import build_head
 from sskd.types import Predictions
 
-__all__ = ["InstanceSegmenter", "build", "num_parameters", "parameter_groups"]
-
-_NOT_DECAYED = (
-    *("cls_token", "mask_token", "position_embeddings"),  # DINOv2
-    *("pos_embed", "pos_embed_window"),  # SAM 2
-)
+__all__ = ["InstanceSegmenter", "build", "projection"]
 
 
-class InstanceSegmenter(nn.Module):
+class InstanceSegmenter(InstanceModel):
     """Encoder, head, masked-attention decoder; and a projection of pixels while it learns.
 
     Masks come at stride 4, ``ceil(h / 4)`` by ``ceil(w / 4)``. Embeddings come at the
     projection's stride: of the pyramid's map there, or of a transformer's last patch grid,
     interpolated to that stride before the projection.
     """
+
+    input_multiple = STRIDES[-1]
+    scores_masks = True
 
     def __init__(self, config: ModelConfig, *, num_classes: int) -> None:
         """Draws the weights from the global generator; see ``build``."""
@@ -49,7 +47,7 @@ class InstanceSegmenter(nn.Module):
         pyramid = self.encoder.patch is None
         self.stride = config.projection.stride
         self.projected = STRIDES.index(self.stride) if pyramid else -1
-        self.projection = _projection(config.projection, self.encoder.channels[self.projected])
+        self.projection = projection(config.projection, self.encoder.channels[self.projected])
 
     def forward(self, images: Float[Tensor, "b 3 h w"], *, embeddings: bool = True) -> Predictions:
         """Masks, classes and pixel embeddings.
@@ -72,6 +70,16 @@ class InstanceSegmenter(nn.Module):
     def embed(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d hp wp"]:
         """Pixel embeddings only, without the cost of head and decoder; not normalised."""
         return self._project(self._encode(images), *images.shape[-2:])
+
+    def probabilities(
+        self, class_logits: Float[Tensor, "*b m c_plus_1"]
+    ) -> Float[Tensor, "*b m c"]:
+        """Softmax over the classes and "no object"."""
+        return class_logits.softmax(-1)[..., :-1]
+
+    def encoders(self) -> tuple[nn.Module, ...]:
+        """The encoder."""
+        return (self.encoder,)
 
     def _encode(self, images: Tensor) -> list[Tensor]:
         # Convolutions on a CPU are a quarter faster with the channels innermost.
@@ -108,50 +116,8 @@ def build(
     return model.train()
 
 
-def parameter_groups(
-    model: InstanceSegmenter, learning_rate: float, encoder_factor: float, weight_decay: float
-) -> list[dict[str, Any]]:
-    """The model's parameters as an optimizer takes them: four groups, the empty ones left out.
-
-    Weight decay pulls on the weights of convolutions and linear maps only: not on biases, norms,
-    queries, level and position codes.
-
-    Args:
-        model: What is trained.
-        learning_rate: Of everything but the encoder.
-        encoder_factor: Times ``learning_rate`` is the encoder's.
-        weight_decay: Of the parameters that decay.
-
-    Returns:
-        Dicts with ``name``, ``params``, ``lr`` and ``weight_decay``.
-    """
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-    for path, module in model.named_modules():
-        for name, parameter in module.named_parameters(recurse=False):
-            decays = (
-                parameter.dim() > 1
-                and not isinstance(module, nn.Embedding)
-                and name not in _NOT_DECAYED
-            )
-            groups.setdefault((path.split(".")[0] == "encoder", decays), []).append(parameter)
-    return [
-        {
-            "name": f"{'encoder' if encoder else 'rest'}{'' if decays else ', not decayed'}",
-            "params": parameters,
-            "lr": learning_rate * (encoder_factor if encoder else 1.0),
-            "weight_decay": weight_decay if decays else 0.0,
-        }
-        for (encoder, decays), parameters in groups.items()
-    ]
-
-
-def num_parameters(module: nn.Module) -> int:
-    """Numbers that training may change."""
-    return sum(parameter.numel() for parameter in module.parameters())
-
-
-def _projection(config: ProjectionConfig, channels: int) -> nn.Sequential:
-    """``layers`` linear maps a location, ReLU between them."""
+def projection(config: ProjectionConfig, channels: int) -> nn.Sequential:
+    """The MLP that gives pixel embeddings: ``layers`` linear maps a location, ReLU between."""
     widths = [channels, *[config.hidden] * (config.layers - 1), config.dim]
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise(widths):

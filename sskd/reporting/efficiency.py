@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from sskd.config import Config
+from sskd.config import Config, GroundedSamConfig, ModelConfig
 from sskd.reporting.efficiency_chart import draw_efficiency
 from sskd.reporting.efficiency_table import answer, caption, table
 from sskd.reporting.formats import templates
@@ -43,7 +43,7 @@ def write_efficiency_report(
         answers=[answer(one, declared.paper) for one in measured],
         tables=[(caption(one), table(one, declared.paper)) for one in measured],
         figure=EFFICIENCY,
-        models={role: getattr(config, role) for role in ("teacher", "student")},
+        models={role: _sentence(getattr(config, role)) for role in ("teacher", "student")},
         scale=config.scale,
         deviations=config.deviations,
         command=command,
@@ -51,3 +51,10 @@ def write_efficiency_report(
     path = out / f"{EFFICIENCY}.md"
     path.write_text(text, "utf-8")
     return path
+
+
+def _sentence(model: ModelConfig | GroundedSamConfig) -> str:
+    if isinstance(model, GroundedSamConfig):
+        return f"{model.title} with {model.max_detections} boxes"
+    head, layers = model.head.name, model.decoder.layers
+    return f"{model.encoder.name} with {head} head and {layers} decoder layers"

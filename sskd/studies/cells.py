@@ -141,7 +141,8 @@ def not_applicable(
             data = apply_changes(base, {**preset, **changes, **own})
         except ValueError as error:
             raise ValueError(f"{ablation.path}: variants.{name}.changes: {error}") from None
-        if data["pipeline"]["teacher"] == "zero-shot" and data["stages"]["pretraining"] is None:
+        fresh = data["stages"]["pretraining"] is None and "encoder" in data["teacher"]
+        if data["pipeline"]["teacher"] == "zero-shot" and fresh:
             absent[name] = "not applicable: the teacher has a fresh head and predicts nothing yet"
     return absent
 

@@ -35,7 +35,7 @@ class ModelCost(_Part):
     """One model on one image at test time: no projection of pixels."""
 
     name: str
-    """Encoder and head."""
+    """Its two parts."""
     parameters: int
     flops: int
     seconds: Spread
@@ -74,7 +74,7 @@ def models_digest(config: Config) -> str:
     """Identifies the pair of models by what costs depend on: not by where weights come from."""
     models = [getattr(config, role).model_dump(mode="json") for role in ("teacher", "student")]
     for model in models:
-        del model["encoder"]["weights"]
+        del model.get("encoder", model)["weights"]
     return digest(models)
 
 

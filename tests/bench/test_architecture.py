@@ -6,11 +6,14 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from transformers import Sam2VideoConfig, Sam2VideoModel
 
 from sskd.bench.architecture import describe, input_size, saved_bytes, without_weights
 from sskd.config import ModelConfig, build_config, load_scale
 from sskd.models.encoders import build_encoder
-from sskd.models.student import InstanceSegmenter, num_parameters
+from sskd.models.foundation import load_foundation
+from sskd.models.parameters import num_parameters
+from sskd.models.student import InstanceSegmenter
 from sskd.studies.efficiency import load_efficiency
 
 
@@ -75,6 +78,26 @@ def test_the_size_at_test_time():
 
 
 def test_weights_are_not_looked_for():
-    config = model_of("small", "teacher", weights="/nowhere/at/all")
+    config = model_of("paper", "student", weights="/nowhere/at/all")
     assert without_weights(config).encoder.weights == "none"
     describe(config, size=(64, 64))
+
+
+def test_the_papers_teacher_has_the_papers_parameters():
+    teacher = build_config(load_scale("paper"), {}).teacher
+    told = describe(teacher, size=(64, 128))
+    paper = load_efficiency(Path("/nowhere")).paper.teacher.parameters
+    assert told.parameters == 559_980_568
+    assert told.parameters == pytest.approx(paper, rel=0.02)
+    with torch.device("meta"):
+        detector, segmenter, _ = load_foundation(without_weights(teacher))
+        video = Sam2VideoModel(Sam2VideoConfig(vision_config=segmenter.config.vision_config))
+    # The paper counts all of SAM 2.1, with the memory that only a video needs.
+    assert num_parameters(detector) + num_parameters(video) == pytest.approx(paper, rel=0.001)
+
+
+def test_the_small_teacher_is_of_the_same_families():
+    told = describe(build_config(load_scale("small"), {}).teacher, size=(64, 64))
+    assert told.parameters == 204_354_414
+    assert told.flops > 0
+    assert told.activation_bytes > 0

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from fake_model import FakeModel
 from PIL import Image
 from pycocotools import mask as coco_mask
 from torch import nn
@@ -13,7 +14,7 @@ from sskd.data.coco import load_coco
 from sskd.types import Predictions
 
 
-class ScriptedSegmenter(nn.Module):
+class ScriptedSegmenter(FakeModel):
     """Gives prepared (mask logits, class logits), image after image, whatever the images show."""
 
     def __init__(self, script):

@@ -139,8 +139,9 @@ def test_cells_differ_by_seed_even_where_their_stages_do_not() -> None:
     assert len(names) == 2
 
 
-def test_without_held_out_images_no_key_is_another_than_before(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("since", ["held_out", '"kind"'])
+def test_a_setting_that_came_later_changes_no_key_by_its_default(
+    since: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hashed: list[str] = []
 
@@ -151,7 +152,7 @@ def test_without_held_out_images_no_key_is_another_than_before(
     monkeypatch.setattr("sskd.engine.stages.digest", spy)
     plan({})
     assert hashed
-    assert not any("held_out" in text for text in hashed)
+    assert not any(since in text for text in hashed)
 
 
 def test_held_out_images_touch_whatever_trains_on_the_rest_and_every_evaluation() -> None:

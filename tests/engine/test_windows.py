@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from fake_model import FakeModel
 from torch import nn
 
 from sskd.engine.predict import InferenceRules, encode_masks, predict_batch
@@ -56,10 +57,10 @@ def test_of_one_thing_in_several_windows_the_best_detection_stands():
     assert merge([], [], [], [], []) == []
 
 
-class Bright(nn.Module):
+class Bright(FakeModel):
     """One query: what is brighter than the mean colour."""
 
-    def forward(self, images, *, embeddings):
+    def forward(self, images, *, embeddings=True):
         logits = 20 * (images.mean(1, keepdim=True) - 0.5)
         return Predictions(
             mask_logits=nn.functional.avg_pool2d(logits, 4),

@@ -7,15 +7,10 @@ import torch
 
 from sskd.losses.contrastive import ContrastTerms
 from sskd.losses.objective import objective
-from sskd.losses.set_loss import SetLossTerms
 
 
 def number(value):
     return torch.tensor(float(value), requires_grad=True)
-
-
-def set_terms(value):
-    return SetLossTerms(number(value), number(0), number(0), number(0))
 
 
 def contrast_terms(value):
@@ -23,9 +18,7 @@ def contrast_terms(value):
 
 
 def test_terms_are_weighed_and_kept_unweighted():
-    terms = objective(
-        set_terms(3), set_terms(5), contrast_terms(7), semi_weight=0.5, pxl_weight=0.2
-    )
+    terms = objective(number(3), number(5), contrast_terms(7), semi_weight=0.5, pxl_weight=0.2)
     assert terms.total.item() == pytest.approx(3 + 2.5 + 1.4)
     logged = terms.metrics()
     assert {name: float(logged[name]) for name in ("loss_sup", "loss_semi", "loss_pxl")} == {
@@ -38,18 +31,18 @@ def test_terms_are_weighed_and_kept_unweighted():
 
 
 def test_stage_without_a_term_does_not_log_it():
-    terms = objective(set_terms(3), None, None, semi_weight=0.0, pxl_weight=0.0)
+    terms = objective(number(3), None, None, semi_weight=0.0, pxl_weight=0.0)
     assert terms.total.item() == 3
     assert set(terms.metrics()) == {"loss", "loss_sup"}
 
 
 def test_pseudo_labels_alone():
-    assert objective(None, set_terms(4), None, semi_weight=2.0, pxl_weight=0.0).total.item() == 8
+    assert objective(None, number(4), None, semi_weight=2.0, pxl_weight=0.0).total.item() == 8
 
 
 def test_term_of_weight_zero_is_reported_and_spoils_nothing():
     terms = objective(
-        set_terms(3), set_terms(math.inf), contrast_terms(math.nan), semi_weight=0.0, pxl_weight=0.0
+        number(3), number(math.inf), contrast_terms(math.nan), semi_weight=0.0, pxl_weight=0.0
     )
     assert terms.total.item() == 3
     assert math.isinf(terms.metrics()["loss_semi"])
@@ -57,4 +50,4 @@ def test_term_of_weight_zero_is_reported_and_spoils_nothing():
 
 def test_nothing_to_train_on_is_an_error():
     with pytest.raises(ValueError, match="no term"):
-        objective(None, set_terms(1), None, semi_weight=0.0, pxl_weight=0.2)
+        objective(None, number(1), None, semi_weight=0.0, pxl_weight=0.2)

@@ -18,7 +18,8 @@ from transformers import (
 )
 
 from sskd.config import ModelConfig
-from sskd.models.student import InstanceSegmenter, num_parameters, parameter_groups
+from sskd.models.parameters import num_parameters, parameter_groups
+from sskd.models.student import InstanceSegmenter
 
 Configure = Callable[..., ModelConfig]
 Build = Callable[..., InstanceSegmenter]

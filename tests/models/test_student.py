@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from sskd.config import ModelConfig, load_scale
-from sskd.models.student import InstanceSegmenter, num_parameters, parameter_groups
+from sskd.models.parameters import num_parameters, parameter_groups
+from sskd.models.student import InstanceSegmenter
 
 Configure = Callable[..., ModelConfig]
 Build = Callable[..., InstanceSegmenter]

@@ -18,7 +18,8 @@ from transformers import (
 
 from sskd.config import ModelConfig
 from sskd.models.encoders import DINOV2
-from sskd.models.student import InstanceSegmenter, num_parameters
+from sskd.models.parameters import num_parameters
+from sskd.models.student import InstanceSegmenter
 
 Configure = Callable[..., ModelConfig]
 Build = Callable[..., InstanceSegmenter]

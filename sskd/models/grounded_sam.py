@@ -1,0 +1,239 @@
+"""The paper's teacher: a detector that reads class names, and SAM 2 for the mask in each box.
+
+Axes: b images, h w pixels, m boxes, c foreground classes, q queries of the detector, t tokens,
+n locations of all levels, f channels, d embedding dimensions, hp wp locations of the embeddings.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+from torchvision.ops import box_convert
+
+from sskd.config import GroundedSamConfig
+from sskd.models.backbone import map_size
+from sskd.models.contract import InstanceModel
+from sskd.models.detections import choose, class_scores
+from sskd.models.foundation import load_foundation
+from sskd.models.student import projection
+from sskd.models.text_prompt import phrases, stand_in, tokenize
+from sskd.types import BoxLayer, BoxPredictions, Predictions
+
+__all__ = ["GroundedSam"]
+
+_BOXES_AT_ONCE = 32
+"""Boxes an image whose masks are drawn together."""
+
+_NOWHERE = -50.0
+"""Mask logits of a place that no box fills."""
+
+
+class GroundedSam(InstanceModel):
+    """Boxes from mm-Grounding-DINO, prompted by the class names; masks from SAM 2; in series.
+
+    Score and class are the detector's. It learns from boxes; SAM 2 never learns.
+
+    How the contrastive term attaches is in no source, so the choice is ours: embeddings are
+    projected from the last encoder feature, at the projection's stride; masks are SAM 2's of the
+    surest boxes without duplicates, however low they score; class logits are those of the pooled
+    scores with 0 for "no object", so that one class alone has the detector's score as its
+    probability.
+    """
+
+    input_multiple = 1
+    scores_masks = False
+
+    def __init__(self, config: GroundedSamConfig, *, classes: Sequence[str]) -> None:
+        """Loads the weights; draws those of the projection from the global generator."""
+        super().__init__()
+        self.settings = config
+        words = phrases(classes, config.prompts)
+        self.detector, self.segmenter, tokenizer = load_foundation(config)
+        most = int(self.detector.config.max_text_len)
+        prompt = tokenize(words, tokenizer, most=most) if tokenizer else stand_in(len(words))
+        self.register_buffer("input_ids", prompt.input_ids, persistent=False)
+        self.register_buffer("class_tokens", prompt.class_tokens, persistent=False)
+        self.projection = projection(config.projection, self.detector.config.d_model)
+        strides = [2 ** (stage + 1) for stage in self.detector.config.backbone_config.out_indices]
+        while len(strides) < self.detector.config.num_feature_levels:
+            strides.append(2 * strides[-1])
+        self.strides = tuple(strides)
+        for part in self._frozen():
+            part.requires_grad_(requires_grad=False)
+        self.train()
+
+    def train(self, mode: bool = True) -> "GroundedSam":
+        """As ever, but frozen parts stay as they are at test time."""
+        super().train(mode)
+        for part in self._frozen():
+            part.eval()
+        return self
+
+    def forward(self, images: Float[Tensor, "b 3 h w"], *, embeddings: bool = True) -> Predictions:
+        """Boxes of every layer while it learns; masks for prediction and the contrastive term.
+
+        Args:
+            images: Normalised with ImageNet's mean and standard deviation, of any size.
+            embeddings: Whether to project pixels, and in training to draw masks at all.
+
+        Returns:
+            Masks on SAM 2's own square grid, over the whole image; in training without
+            ``embeddings`` there is none.
+        """
+        output = self.detect(images)
+        layers = self._layers(output)
+        boxes, scores = layers[-1].boxes.detach(), self._scores(layers[-1]).detach()
+        if embeddings or not self.training:
+            chosen = choose(
+                boxes,
+                scores,
+                threshold=0.0 if self.training else self.settings.box_threshold,
+                nms_iou=self.settings.nms_iou,
+                most=self.settings.max_detections,
+            )
+            mask_logits = self.draw(images, chosen.boxes)
+            empty = chosen.scores.amax(-1) == 0
+            mask_logits = mask_logits.masked_fill(empty[..., None, None], _NOWHERE)
+            scores = chosen.scores
+        else:
+            mask_logits, scores = boxes.new_zeros(len(boxes), 0, 1, 1), scores[:, :0]
+        return Predictions(
+            mask_logits=mask_logits,
+            class_logits=functional.pad(scores.logit(), (0, 1)),
+            pixel_embeddings=self._project(output, images) if embeddings else None,
+            auxiliary=(),
+            detection=BoxPredictions(layers, self.class_tokens) if self.training else None,
+        )
+
+    def embed(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d hp wp"]:
+        """Pixel embeddings only, without masks; not normalised."""
+        return self._project(self.detect(images), images)
+
+    def probabilities(
+        self, class_logits: Float[Tensor, "*b m c_plus_1"]
+    ) -> Float[Tensor, "*b m c"]:
+        """The detector's scores: a sigmoid each, so that classes do not compete."""
+        return class_logits[..., :-1].sigmoid()
+
+    def encoders(self) -> tuple[nn.Module, ...]:
+        """The detector's image and text encoders."""
+        return self.detector.model.backbone, self.detector.model.text_backbone
+
+    def detect(self, images: Float[Tensor, "b 3 h w"]) -> Any:
+        """What the detector's transformer gives, before its heads."""
+        input_ids = self.input_ids.expand(len(images), -1)
+        return self.detector.model(
+            pixel_values=_resize(images, self._detector_input(images)),
+            input_ids=input_ids,
+            attention_mask=torch.ones_like(input_ids),
+            return_dict=True,
+        )
+
+    @torch.no_grad()
+    def draw(
+        self, images: Float[Tensor, "b 3 h w"], boxes: Float[Tensor, "b m 4"]
+    ) -> Float[Tensor, "b m hm wm"]:
+        """Mask logits of what fills each box; an image is encoded once for all its boxes.
+
+        Args:
+            images: As ``forward`` takes them.
+            boxes: Centre and size, in units of the image's sides.
+        """
+        side = int(self.segmenter.config.prompt_encoder_config.image_size)
+        encoded = self.segmenter.get_image_embeddings(_resize(images, (side, side)))
+        corners = box_convert(boxes, "cxcywh", "xyxy").clamp(0, 1) * side
+        masks = [
+            self.segmenter(
+                image_embeddings=encoded, input_boxes=part, multimask_output=False
+            ).pred_masks[:, :, 0]
+            for part in corners.split(_BOXES_AT_ONCE, dim=1)
+        ]
+        return torch.cat(masks, dim=1)
+
+    def _layers(self, output: Any) -> tuple[BoxLayer, ...]:
+        """The last decoder layer; while it learns the proposals and all layers."""
+        decoder = len(self.detector.bbox_embed)
+        if not self.training:
+            return (self._decoded(output, decoder - 1),)
+        return (self._proposals(output), *(self._decoded(output, k) for k in range(decoder)))
+
+    def _decoded(self, output: Any, layer: int) -> BoxLayer:
+        """The heads of one decoder layer: boxes are corrections of those of the layer before."""
+        before = output.init_reference_points
+        if layer:
+            before = output.intermediate_reference_points[:, layer - 1]
+        hidden = output.intermediate_hidden_states[:, layer]
+        logits = self.detector.class_embed[layer](
+            hidden, output.encoder_last_hidden_state_text, self._text_mask(hidden)
+        )
+        corrections = self.detector.bbox_embed[layer](hidden)
+        boxes = (corrections + torch.special.logit(before, eps=1e-5)).sigmoid()
+        return BoxLayer(boxes.float(), self._own_tokens(logits))
+
+    def _proposals(self, output: Any) -> BoxLayer:
+        """What the encoder proposes to the decoder, with its gradient.
+
+        ``transformers`` offers its own loss these boxes detached and the scores of the query
+        embeddings instead of the proposals': neither of the encoder's heads would learn.
+        """
+        place = output.enc_outputs_class.amax(-1).topk(self.detector.config.num_queries).indices
+        place = place[..., None]
+        logits = output.enc_outputs_class
+        coordinates = output.enc_outputs_coord_logits.gather(1, place.expand(-1, -1, 4))
+        logits = logits.gather(1, place.expand(-1, -1, logits.shape[-1]))
+        return BoxLayer(coordinates.sigmoid().float(), self._own_tokens(logits))
+
+    def _scores(self, layer: BoxLayer) -> Float[Tensor, "b q c"]:
+        pooling = self.settings.token_pooling
+        return class_scores(layer.token_logits, self.class_tokens, pooling=pooling)
+
+    def _text_mask(self, hidden: Tensor) -> Tensor:
+        return self.input_ids.new_ones(len(hidden), len(self.input_ids), dtype=torch.bool)
+
+    def _own_tokens(self, logits: Tensor) -> Float[Tensor, "b q t"]:
+        """Without the filling up to the longest text that the detector reads."""
+        return logits[..., : len(self.input_ids)].float()
+
+    def _project(self, output: Any, images: Tensor) -> Float[Tensor, "b d hp wp"]:
+        height, width = images.shape[-2:]
+        stride = self.settings.projection.stride
+        level = min(range(len(self.strides)), key=lambda k: abs(self.strides[k] - stride))
+        features = self._level(output.encoder_last_hidden_state_vision, images, level)
+        size = map_size(height, width, stride)
+        features = functional.interpolate(features, size, mode="bilinear", align_corners=False)
+        embeddings: Tensor = self.projection(features)
+        return embeddings
+
+    def _level(self, memory: Float[Tensor, "b n f"], images: Tensor, level: int) -> Tensor:
+        """One level of the encoder's output as a map."""
+        height, width = self._detector_input(images)
+        sizes = [map_size(height, width, stride) for stride in self.strides]
+        counts = [rows * columns for rows, columns in sizes]
+        first = sum(counts[:level])
+        part = memory[:, first : first + counts[level]]
+        return part.transpose(1, 2).unflatten(-1, sizes[level])
+
+    def _detector_input(self, images: Tensor) -> tuple[int, int]:
+        """Height and width of the images as the detector sees them."""
+        height, width = images.shape[-2:]
+        short, long = self.settings.detector_size
+        scale = min(short / min(height, width), long / max(height, width))
+        return max(1, round(height * scale)), max(1, round(width * scale))
+
+    def _frozen(self) -> list[nn.Module]:
+        model = self.detector.model
+        frozen = [self.segmenter]
+        frozen += [model.text_backbone] if self.settings.freeze_text else []
+        frozen += [model.backbone] if self.settings.freeze_backbone else []
+        return frozen
+
+
+def _resize(images: Float[Tensor, "b 3 h w"], size: tuple[int, int]) -> Tensor:
+    if images.shape[-2:] == size:
+        return images
+    return functional.interpolate(
+        images, size, mode="bilinear", align_corners=False, antialias=True
+    )

@@ -1,0 +1,182 @@
+"""The grounded teacher in the engine: its stages, its steps, its checkpoint, the whole pipeline."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from sskd.config import Config, base_for, build_config
+from sskd.data import toycity
+from sskd.engine.checkpoint import load_weights, save_weights
+from sskd.engine.run import run_cell
+from sskd.engine.stages import Stage, plan_stages
+from sskd.engine.step import build_step
+from sskd.models.build import build_model
+from sskd.models.parameters import parameter_groups
+from sskd.types import Batch, Targets
+
+Settings = Callable[..., dict[str, Any]]
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+CLASSES = ("person", "car")
+
+
+def config(teacher: dict[str, Any], **changes: Any) -> Config:
+    dotted = {key.replace("__", "."): value for key, value in changes.items()}
+    base = {"teacher": teacher, "stages.pretraining": None, "teacher_contrast.num_negatives": 8}
+    return build_config(base_for("tiny", "toycity"), base | dotted)
+
+
+def stages_of(settings: Config) -> dict[str, Stage]:
+    return {s.name: s for s in plan_stages(settings, data_sha="d", split_sha="s")}
+
+
+def batch() -> Batch:
+    """One labeled image with two squares, one pseudo-labeled image with one."""
+    masks = torch.zeros(2, 64, 96, dtype=torch.bool)
+    masks[0, 8:40, 8:40] = True
+    masks[1, 30:60, 50:90] = True
+    generator = torch.Generator().manual_seed(0)
+    return Batch(
+        weak=torch.randn(2, 3, 64, 96, generator=generator),
+        strong=torch.randn(2, 3, 64, 96, generator=generator),
+        weak_to_strong=torch.eye(3).expand(2, 3, 3),
+        targets=(Targets(masks, torch.tensor([0, 1])), Targets(masks[:1], torch.tensor([1]))),
+        num_labeled=1,
+        image_ids=(1, 2),
+    )
+
+
+def test_the_published_teacher_takes_the_place_of_the_pretrained_one(grounded: Settings) -> None:
+    stages = stages_of(config(grounded()))
+    assert [n for n, s in stages.items() if s.kind != "evaluation"] == [
+        "pretraining",
+        "supervised",
+        "pseudo_labels_supervised",
+        "self_training",
+        "pseudo_labels_adapted",
+        "transfer",
+        "refinement",
+    ]
+    assert stages["pretraining"].kind == "checkpoint"
+    assert stages["pretraining"].training is None
+    assert stages["supervised"].start == stages["self_training"].start == "pretraining"
+    zero_shot = config(grounded(), pipeline__teacher="zero-shot", pipeline__final="zero-shot")
+    assert list(stages_of(zero_shot)) == ["pretraining", "evaluate_pretraining"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "first_different"),
+    [
+        ({"teacher.prompts": {"car": "automobile"}}, "pretraining"),
+        ({"set_loss.dice_weight": 1.0}, "transfer"),
+        ({"teacher_contrast.weight": 0.1}, "supervised"),
+    ],
+)
+def test_a_change_touches_what_reads_it(
+    grounded: Settings, changes: dict[str, Any], first_different: str
+) -> None:
+    before, after = stages_of(config(grounded())), stages_of(config(grounded(), **changes))
+    different = [name for name in before if before[name].key != after[name].key]
+    assert different[0] == first_different
+
+
+@pytest.mark.parametrize(
+    "name", ["supervised", pytest.param("self_training", marks=pytest.mark.slow)]
+)
+def test_steps_lower_the_loss_and_leave_the_frozen_alone(grounded: Settings, name: str) -> None:
+    settings = config(grounded(weights="pretrained"))
+    stage = stages_of(settings)[name]
+    model = build_model(
+        settings.teacher, classes=CLASSES, generator=torch.Generator().manual_seed(0)
+    ).train()
+    frozen = {n: p.clone() for n, p in model.named_parameters() if not p.requires_grad}
+    step = build_step(stage, settings, bank=None)
+    optimizer = torch.optim.AdamW(parameter_groups(model, 5e-3, 0.1, 0.01))
+    losses = []
+    for index in range(6):
+        terms = step(model, batch(), torch.Generator().manual_seed(index))
+        assert (terms.semi is not None) is (name == "self_training")
+        assert terms.contrast is not None
+        optimizer.zero_grad()
+        terms.total.backward()
+        optimizer.step()
+        losses.append(float(terms.sup.detach()))
+    assert losses[-1] < 0.9 * losses[0]
+    for parameter, values in frozen.items():
+        assert torch.equal(model.get_parameter(parameter), values)
+    assert frozen
+    assert all(p.grad is not None for p in model.projection.parameters())
+
+
+def test_a_trained_teacher_comes_back_from_the_stores_file(
+    grounded: Settings, tmp_path: Path
+) -> None:
+    settings = config(grounded())
+    one, two = (
+        build_model(settings.teacher, classes=CLASSES, generator=torch.Generator().manual_seed(s))
+        for s in (0, 1)
+    )
+    with torch.no_grad():
+        for parameter in one.parameters():
+            parameter.add_(0.01)
+    save_weights(tmp_path / "weights.safetensors", one)
+    load_weights(tmp_path / "weights.safetensors", two)
+    images = batch().weak
+    one.eval()
+    two.eval()
+    with torch.no_grad():
+        mine, other = one(images, embeddings=False), two(images, embeddings=False)
+    assert torch.equal(mine.mask_logits, other.mask_logits)
+    assert torch.equal(mine.class_logits, other.class_logits)
+
+
+@pytest.mark.slow
+def test_the_whole_method_with_a_tiny_grounded_teacher(
+    grounded: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = toycity.ToycityCounts(source=2, train=16, val=3)
+    monkeypatch.setattr(toycity, "DEFAULT_COUNTS", counts)
+    changes: dict[str, Any] = {
+        "student": {
+            "encoder": {"width": 8},
+            "head": {"width": 16},
+            "decoder": {"queries": 6, "layers": 1, "heads": 2, "width": 16, "feedforward": 16},
+            "projection": {"dim": 8, "hidden": 8, "stride": 16},
+        },
+        "contrast.num_negatives": 4,
+        "data.label_fraction": 0.5,
+        "pseudo_labels.score_threshold": 0.0,
+        "pseudo_labels.min_mean": 0.0,
+        "set_loss.points": 32,
+        "runtime.device": "cpu",
+        "runtime.log_every": 1,
+        "runtime.checkpoint_every": 2,
+    }
+    for name in ("supervised", "self_training", "transfer", "refinement"):
+        changes |= {f"stages.{name}.steps": 4, f"stages.{name}.labeled_batch": 2}
+    for name in ("self_training", "transfer"):
+        changes[f"stages.{name}.unlabeled_batch"] = 2
+    settings = config(grounded(), **changes)
+    logged: dict[str, dict[str, float]] = {}
+
+    def log(stage: str, step: int, values: Any) -> None:
+        logged[stage] = dict(values)
+
+    def progress(what: str, done: int, total: int, **facts: float) -> None:
+        pass
+
+    cell = run_cell(settings, home=tmp_path, log=log, progress=progress)
+    assert list(cell.result["evaluations"]) == [
+        *("pretraining", "supervised", "self_training", "transfer", "refinement"),
+    ]
+    assert {"loss_sup", "loss_semi", "loss_pxl"} <= logged["self_training"].keys()
+    labels = cell.result["pseudo_labels"]["pseudo_labels_adapted"]
+    assert labels["labels"] > 0
+    (folder,) = (tmp_path / "store").glob("pseudo_labels_adapted-" + "[0-9a-f]" * 16)
+    file = json.loads((folder / "pseudo_labels.json").read_text())
+    assert {a["category_id"] for a in file["annotations"]} <= {c["id"] for c in file["categories"]}
