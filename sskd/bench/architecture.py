@@ -81,7 +81,7 @@ def input_size(config: Config) -> tuple[int, int]:
     return round(height * short / min(height, width)), round(width * short / min(height, width))
 
 
-_Model = TypeVar("_Model", ModelConfig, GroundedSamConfig)
+_Model = TypeVar("_Model", bound=ModelConfig | GroundedSamConfig)
 
 
 def without_weights(config: _Model) -> _Model:

@@ -45,6 +45,10 @@ class GroundedSam(InstanceModel):
 
     input_multiple = 1
     scores_masks = False
+    detector: Any
+    segmenter: Any
+    input_ids: Tensor
+    class_tokens: Tensor
 
     def __init__(self, config: GroundedSamConfig, *, classes: Sequence[str]) -> None:
         """Loads the weights; draws those of the projection from the global generator."""
@@ -213,8 +217,8 @@ class GroundedSam(InstanceModel):
         sizes = [map_size(height, width, stride) for stride in self.strides]
         counts = [rows * columns for rows, columns in sizes]
         first = sum(counts[:level])
-        part = memory[:, first : first + counts[level]]
-        return part.transpose(1, 2).unflatten(-1, sizes[level])
+        part = memory[:, first : first + counts[level]].transpose(1, 2)
+        return part.reshape(*part.shape[:2], *sizes[level])
 
     def _detector_input(self, images: Tensor) -> tuple[int, int]:
         """Height and width of the images as the detector sees them."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,11 +9,12 @@ import pytest
 from sskd.cli.prepare import check_models
 from sskd.config import base_for, build_config
 from sskd.engine.run import CellPlan, PlannedStage
+from sskd.studies.cells import PlannedCell
 
 
 def launch(teacher: dict[str, Any], *, teacher_done: bool) -> None:
     changes = {"teacher": teacher, "stages.pretraining": None}
-    cell: Any = SimpleNamespace(config=build_config(base_for("tiny", "toycity"), changes))
+    cell = PlannedCell("adapted", 0, build_config(base_for("tiny", "toycity"), changes))
     stages = (
         PlannedStage("supervised", "k", teacher_done, "teacher"),
         PlannedStage("transfer", "k", False, "student"),
