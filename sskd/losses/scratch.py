@@ -3,10 +3,10 @@
 import math
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
-__all__ = ["Scratch"]
+__all__ = ["Scratch", "pick"]
 
 
 class Scratch:
@@ -44,3 +44,8 @@ class Scratch:
         """The matrix product of each group."""
         out = self.room(name, *left.shape[:2], right.shape[2])
         return torch.bmm(left, right, out=out)
+
+
+def pick(values: Shaped[Tensor, " n"], rows: Int[Tensor, "g t"]) -> Shaped[Tensor, "g t"]:
+    """``values[rows]``, which on a processor takes ten times as long."""
+    return values.index_select(0, rows.flatten()).view(rows.shape)
