@@ -63,6 +63,7 @@ def test_every_option_of_the_readme_exists(sskd, option):
         "data split ",
         "evaluate ",
         "bench models ",
+        "bench step ",
     )
     helps = [sskd(*f"{command}--help".split()).stdout for command in commands]
     assert any(re.search(rf"(^|\s){option}\b", text) for text in helps)
