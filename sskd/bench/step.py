@@ -125,17 +125,17 @@ def measure(
             ).seconds
 
         run(WARM, "warm-up")
-        turns: list[float] = []
+        turns = [run(steps, "steps") / steps]
+        peak = peak_memory_bytes(str(accelerator.device))  # before anything else takes memory
         other_turns: list[float] = []
         if compare:
             other: Any = deepcopy(model)
             other.decoder = LibraryDecoder(other.decoder)
             theirs = build_assembled_step(stage, config, num_classes=len(scenes.categories))
             run(WARM, "assembled, warm-up", other, theirs)
-        for turn in range(TURNS if compare else 1):
-            turns.append(run(steps, f"steps {turn}") / steps)
-            if compare:
+            for turn in range(TURNS):
                 other_turns.append(run(steps, f"assembled {turn}", other, theirs) / steps)
+                turns.append(run(steps, f"steps {turn}") / steps)
         seconds = median(turns)
         with profile(activities=[ProfilerActivity.CPU], acc_events=True) as profiler:
             run(steps, "profiled steps")
@@ -154,7 +154,7 @@ def measure(
         "images_per_second": images / steps / seconds,
         "profiled_seconds": sum(totals[part] for part in totals if part not in INSIDE) / steps,
         "shares": _shares(totals),
-        "peak_memory_bytes": peak_memory_bytes(str(accelerator.device)),
+        "peak_memory_bytes": peak,
         "environment": environment(str(accelerator.device), config.numerics.threads),
     } | ({"assembled_seconds": median(other_turns)} if compare else {})
 

@@ -37,7 +37,7 @@ from sskd.losses.acceptance import (
 from sskd.losses.dense_draw import draw_negatives, negative_weights
 from sskd.losses.negatives import Locations
 from sskd.losses.pools import Pools, make_pools
-from sskd.losses.scratch import Scratch, pick
+from sskd.losses.scratch import Scratch
 
 __all__ = ["GROUP", "Law", "Tile", "Watch", "propose"]
 
@@ -243,10 +243,10 @@ class _Draw:
         if self.pools.slots_of is not None:
             elsewhere = self.pool.images[candidates] != self.pools.slots_of[of][:, None]
             theirs[..., : self.anchors.slot_scores.shape[1]].masked_fill_(elsewhere[..., None], 0)
-        bound = pick(self.pools.bound, rows)
+        bound = self.pools.bound[rows]
         accepted = accept(own, theirs, bound, exponent=law.exponent)
         if self.own is not None and own.shape[-1] == EXTRA:  # with a score, one's own is 0
-            accepted.mul_(pick(self.own, rows)[..., None] != candidates[:, None])
+            accepted.mul_(self.own[rows][..., None] != candidates[:, None])
         watch = None
         if step:
             share = accepted[:, ::step].mean(dim=-1).clamp(min=1 / candidates.shape[1])

@@ -19,7 +19,7 @@ from torch.autograd.function import once_differentiable
 from sskd.losses.diagnostics import same_instance
 from sskd.losses.negatives import Locations
 from sskd.losses.proposals import GROUP, Law, Tile, propose
-from sskd.losses.scratch import Scratch, pick
+from sskd.losses.scratch import Scratch
 
 __all__ = ["LOSSES", "AnchorRows", "Slopes", "info_nce", "margin_hinge", "sampled_contrast"]
 
@@ -236,11 +236,11 @@ class _Contrast(torch.autograd.Function):
         for tile in tiles:
             own = scratch.take("own", anchors, tile.anchors)
             theirs = scratch.take("theirs", anchors if pool is None else pool, tile.candidates)
-            positive = pick(cosine, tile.anchors)
+            positive = cosine[tile.anchors]
             cosines = scratch.product("cosines", own, theirs.mT)
             observe(tile, positive, cosines)
             out = slopes(positive, cosines, tile.kept)
-            counted = pick(weighs, tile.anchors) * tile.complete
+            counted = weighs[tile.anchors] * tile.complete
             total += torch.dot(out.losses.flatten(), counted.flatten())
             factor = (out.factor * counted)[..., None]
             if gradient is not None:

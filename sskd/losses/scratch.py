@@ -3,17 +3,17 @@
 import math
 
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Int
 from torch import Tensor
 
-__all__ = ["Scratch", "pick"]
+__all__ = ["Scratch"]
 
 
 class Scratch:
     """Results of tiles, each kind in the same place as before.
 
     Fresh memory has to be mapped page by page when it is first written. For tables as large as a
-    tile's, on a processor, that takes a fifth of the time of the whole term.
+    tile's, on a processor, that takes a tenth of the time of the whole term.
 
     Args:
         like: Of the type and on the device of all results.
@@ -44,8 +44,3 @@ class Scratch:
         """The matrix product of each group."""
         out = self.room(name, *left.shape[:2], right.shape[2])
         return torch.bmm(left, right, out=out)
-
-
-def pick(values: Shaped[Tensor, " n"], rows: Int[Tensor, "g t"]) -> Shaped[Tensor, "g t"]:
-    """``values[rows]``, which on a processor takes ten times as long."""
-    return values.index_select(0, rows.flatten()).view(rows.shape)
