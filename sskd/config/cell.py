@@ -1,0 +1,111 @@
+"""One complete description of a run, and its identity."""
+
+from typing import Any, Literal
+
+from pydantic import model_validator
+
+from sskd.config.data import DataConfig, EvaluationConfig, PseudoLabelConfig, ViewsConfig
+from sskd.config.group import Frozen, NonNegative, Positive
+from sskd.config.losses import ContrastConfig, SetLossConfig
+from sskd.config.models import ModelConfig, TeacherConfig
+from sskd.config.training import PipelineConfig, StagesConfig
+
+__all__ = [
+    "NUMERICS_VERSION",
+    "Config",
+    "NumericsConfig",
+    "RuntimeConfig",
+]
+
+NUMERICS_VERSION = 4
+"""Raised by hand when a change of the code changes the numbers that a finished stage would give."""
+
+
+class NumericsConfig(Frozen):
+    """What changes sums without changing the method; part of a run's identity."""
+
+    threads: Positive
+    precision: Literal["no", "bf16", "fp16"]
+
+
+class RuntimeConfig(Frozen):
+    """What does not affect the result; not part of a run's identity."""
+
+    device: Literal["auto", "cpu", "cuda"]
+    data_workers: NonNegative
+    log_every: Positive
+    checkpoint_every: Positive
+    """In steps."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "RuntimeConfig":
+        if self.checkpoint_every % self.log_every:
+            # A logged value is a mean since the last line; a checkpoint between two would cut one.
+            raise ValueError(f"checkpoint_every must be a multiple of log_every {self.log_every}")
+        return self
+
+
+class Config(Frozen):
+    """One complete description of a run."""
+
+    scale: str
+    deviations: tuple[str, ...]
+    """Where this scale departs from the paper, in sentences, for the report."""
+    seed: NonNegative
+    data: DataConfig
+    views: ViewsConfig
+    teacher: TeacherConfig
+    student: ModelConfig
+    teacher_contrast: ContrastConfig
+    contrast: ContrastConfig
+    set_loss: SetLossConfig
+    stages: StagesConfig
+    pipeline: PipelineConfig
+    pseudo_labels: PseudoLabelConfig
+    evaluation: EvaluationConfig
+    numerics: NumericsConfig
+    runtime: RuntimeConfig
+
+    @model_validator(mode="after")
+    def _check(self) -> "Config":
+        student_is_trained = self.pipeline.final in ("transfer", "refinement")
+        grounded = self.teacher.kind == "grounded-sam"
+        pretrained = self.stages.pretraining is not None
+        needs_ours = self.pseudo_labels.file is None
+        zero_shot = needs_ours and self.pipeline.teacher == "zero-shot"
+        if zero_shot and not (grounded or pretrained):
+            raise ValueError(
+                "pipeline.teacher 'zero-shot' needs stages.pretraining: "
+                "a teacher with a fresh head predicts nothing yet"
+            )
+        if grounded and pretrained:
+            raise ValueError(
+                "stages.pretraining must be null: a teacher of kind 'grounded-sam' is pretrained"
+            )
+        if student_is_trained and self.stages.transfer.labeled_batch == 0:
+            raise ValueError("stages.transfer.labeled_batch must be positive: L_sup needs labels")
+        if self.pseudo_labels.file is not None:
+            if not student_is_trained:
+                raise ValueError(
+                    f"pseudo_labels.file is for a student; pipeline.final {self.pipeline.final!r} "
+                    "is a teacher"
+                )
+            if self.pipeline.teacher == "none":
+                raise ValueError(
+                    "pseudo_labels.file is not read with pipeline.teacher 'none'; "
+                    "leave one of the two out"
+                )
+        for name, contrast in (
+            ("contrast", self.contrast),
+            ("teacher_contrast", self.teacher_contrast),
+        ):
+            if contrast.negatives.scope == "memory-bank" and not contrast.negatives.replacement:
+                raise ValueError(
+                    f"{name}.negatives: scope 'memory-bank' draws with replacement; "
+                    "set replacement to true"
+                )
+        return self
+
+    def identity(self) -> dict[str, Any]:
+        """What affects the numbers, as plain data: everything but names and the machine."""
+        return self.model_dump(mode="json", exclude={"scale", "deviations", "runtime"})
