@@ -22,7 +22,7 @@ from sskd.data.loader import Loader
 from sskd.data.toycity import ToycityCounts, generate
 from sskd.engine.environment import environment, peak_memory_bytes, settle_process
 from sskd.engine.fit import Step, derive_seed, fit
-from sskd.engine.perform import make_accelerator
+from sskd.engine.materials import make_accelerator
 from sskd.engine.stages import plan_stages
 from sskd.engine.step import build_step
 from sskd.losses.memory_bank import MemoryBank

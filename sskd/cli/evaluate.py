@@ -48,7 +48,7 @@ def evaluate(
     from sskd.engine.cityscapes import Exporter, check_official, official_ap
     from sskd.engine.environment import settle_process
     from sskd.engine.evaluate import evaluate as measure
-    from sskd.engine.perform import make_accelerator
+    from sskd.engine.materials import make_accelerator
     from sskd.models.build import build_model
 
     found = find_checkpoint(checkpoint, home=home)

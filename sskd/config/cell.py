@@ -32,6 +32,14 @@ class RuntimeConfig(Frozen):
     """What does not affect the result; not part of a run's identity."""
 
     device: Literal["auto", "cpu", "cuda"]
+    processes: Positive = 1
+    """That train a stage together, each on a GPU of its own and with an equal share of every batch:
+    the loss is that of one. The default, here and below, is for cells from before there was a
+    key."""
+    gradient_checkpointing: bool = False
+    """Whether activations are computed again in the backward pass: less memory, a longer step."""
+    compile: bool = False
+    """Whether the model's forward pass goes through ``torch.compile``."""
     data_workers: NonNegative
     log_every: Positive
     checkpoint_every: Positive
@@ -95,6 +103,7 @@ class Config(Frozen):
                     "pseudo_labels.file is not read with pipeline.teacher 'none'; "
                     "leave one of the two out"
                 )
+        self._check_shares()
         for name, contrast in (
             ("contrast", self.contrast),
             ("teacher_contrast", self.teacher_contrast),
@@ -105,6 +114,17 @@ class Config(Frozen):
                     "set replacement to true"
                 )
         return self
+
+    def _check_shares(self) -> None:
+        for name, training in self.stages:
+            if training is None:
+                continue
+            for key in ("labeled_batch", "unlabeled_batch"):
+                if getattr(training, key) % (training.accumulation * self.runtime.processes):
+                    raise ValueError(
+                        f"stages.{name}.{key} must be a multiple of accumulation times "
+                        f"runtime.processes: {training.accumulation} x {self.runtime.processes}"
+                    )
 
     def identity(self) -> dict[str, Any]:
         """What affects the numbers, as plain data: everything but names and the machine."""

@@ -19,6 +19,7 @@ from sskd.config import ViewsConfig
 from sskd.data.checks import MIN_PIXELS
 from sskd.data.coco import CocoData
 from sskd.data.segmentations import RunLengths, decode
+from sskd.data.shares import WHOLE, Share
 from sskd.data.views import make_views
 from sskd.types import Batch, Targets
 
@@ -41,6 +42,7 @@ class Loader:
         labeled_batch: Labeled images a batch.
         unlabeled_batch: Pseudo-labeled images a batch; they follow the labeled ones.
         seed: Non-negative.
+        share: The part of every batch that this process has.
         cache_bytes: Decoded images are kept up to this, then no more are added.
 
     Raises:
@@ -57,6 +59,7 @@ class Loader:
         labeled_batch: int,
         unlabeled_batch: int,
         seed: int,
+        share: Share = WHOLE,
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
         self._views = views
@@ -76,7 +79,8 @@ class Loader:
         if parts[0].data.categories != parts[-1].data.categories:
             raise ValueError(f"{parts[-1].data.path}: other categories than {parts[0].data.path}")
         self._parts = tuple(parts)
-        self._num_labeled = labeled_batch
+        self._share = share
+        self._num_labeled = len(share.of(labeled_batch))
         self._cache = _Cache(cache_bytes)
 
     def batch(self, step: int) -> Batch:
@@ -88,9 +92,15 @@ class Loader:
         Raises:
             ValueError: If an image is missing, unreadable, or of another size than stated.
         """
-        chosen = [
-            (part, image_id) for part in self._parts for image_id in self._image_ids(part, step)
-        ]
+        places: list[int] = []
+        chosen = []
+        before = 0
+        for part in self._parts:
+            ids = self._image_ids(part, step)
+            mine = self._share.of(part.batch)
+            places += [before + place for place in mine]
+            chosen += [(part, ids[place]) for place in mine]
+            before += part.batch
         items = [self._cache.get(part, image_id) for part, image_id in chosen]
         with record_function("sskd views"):
             views = make_views(
@@ -98,6 +108,7 @@ class Loader:
                 [item.masks() for item in items],
                 config=self._views,
                 generator=_generator(self._seed, _VIEWS, step),
+                places=places,
             )
         targets = []
         for item, masks in zip(items, views.masks, strict=True):
@@ -132,6 +143,7 @@ class Loader:
             batch_size=None,
             num_workers=workers,
             collate_fn=_unchanged,
+            pin_memory=torch.cuda.is_available(),
             worker_init_fn=_start_worker,
             generator=torch.Generator(),  # otherwise it draws from the global one
         )

@@ -85,23 +85,26 @@ def make_views(
     *,
     config: ViewsConfig,
     generator: torch.Generator,
+    places: Sequence[int] | None = None,
 ) -> Views:
     """Draw a weak and a strong view of each image.
 
-    The first images get the same views however many follow them.
+    An image's views depend on its place in the batch, whatever other places are there.
 
     Args:
         images: RGB, of any sizes.
         masks: Of each image, (n, h, w) at its size; n may be 0.
         config: Shape of the views and ranges of what is drawn.
         generator: The only source of randomness; on the CPU.
+        places: Of the images in their batch; ``None``: they are all of it.
 
     Raises:
         ValueError: If there is no image.
     """
     if not images:
         raise ValueError("no images to make views of")
-    numbers = torch.rand(len(images), _DRAWS, generator=generator)
+    places = range(len(images)) if places is None else places
+    numbers = torch.rand(max(places) + 1, _DRAWS, generator=generator)[[*places]]
     draws = _Draws(*numbers.unbind(dim=1))
     height, width = config.crop
     weak = _MEAN.expand(len(images), 3, height, width).clone()

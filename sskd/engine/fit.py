@@ -7,27 +7,29 @@ step, and a batch is too; so a run that is killed and resumed takes the same ste
 import hashlib
 import math
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.profiler import record_function
 
+from sskd import processes
 from sskd.config import RuntimeConfig, TrainingConfig
 from sskd.data.loader import Loader
-from sskd.engine.checkpoint import load_checkpoint, rng_state, save_checkpoint, set_rng_state
 from sskd.engine.errors import RunStopped
 from sskd.engine.schedule import learning_rate_factor
+from sskd.engine.stop_requests import StopRequests
 from sskd.engine.store import MetricLog
+from sskd.engine.training_state import TrainingState
 from sskd.losses.memory_bank import MemoryBank
 from sskd.losses.objective import LossTerms
 from sskd.models.contract import InstanceModel
 from sskd.models.parameters import parameter_groups
+from sskd.models.shared_norm import share_statistics
 from sskd.types import Batch, Log, Progress
 
 __all__ = ["FitResult", "Step", "derive_seed", "fit"]
@@ -87,6 +89,7 @@ def fit(
 
     Raises:
         RunStopped: If the loss is not finite; the batch is kept in ``folder``.
+        KeyboardInterrupt: If it was asked to stop, after a checkpoint.
     """
     optimizer = torch.optim.AdamW(
         parameter_groups(
@@ -99,81 +102,82 @@ def fit(
         fused=True,  # one kernel instead of hundreds of small ones
     )
     base_rates = [group["lr"] for group in optimizer.param_groups]
-    model, optimizer = accelerator.prepare(model, optimizer)
+    model, optimizer = accelerator.prepare(share_statistics(model, accelerator.device), optimizer)
     if bank is not None:
         bank.to(accelerator.device)
     metrics = MetricLog(folder / "metrics.jsonl")
-    start, spent = _resume(folder, accelerator, model, optimizer, bank, metrics)
-    began = time.perf_counter()
+    state = TrainingState(folder, accelerator, model, optimizer, bank, metrics)
+    state.resume()
+    began = time.perf_counter() - state.seconds
     model.train()
-    window = _Window()
-    batches = loader.batches(start, training.steps, workers=runtime.data_workers)
-    for index in range(start, training.steps):
-        with record_function("sskd data"):
-            batch = next(batches)
-        factor = learning_rate_factor(training.schedule, index, training.steps)
-        for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
-            group["lr"] = rate * factor
-        # Dropout reads the global generator; everything else is handed its own.
-        torch.manual_seed(derive_seed("dropout", seed, name, index))
-        generator = torch.Generator(accelerator.device)
-        generator.manual_seed(derive_seed("step", seed, name, index))
-        optimizer.zero_grad(set_to_none=True)
-        for micro in _micro_batches(batch.to(accelerator.device), training.accumulation):
+    window = state.window
+    batches = loader.batches(state.step, training.steps, workers=runtime.data_workers)
+    with StopRequests() as stop:
+        for index in range(state.step, training.steps):
+            with record_function("sskd data"):
+                batch = next(batches)
+            factor = learning_rate_factor(training.schedule, index, training.steps)
+            for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
+                group["lr"] = rate * factor
+            generator = _seed(seed, name, index, accelerator.device)
+            optimizer.zero_grad(set_to_none=True)
+            _add_gradients(state, step, batch, index, training.accumulation, generator, name)
+            with record_function("sskd optimizer"):
+                norm = _clip(accelerator, model, training.optimizer.clip_norm)
+                optimizer.step()
+            window.add({"grad_norm": norm})
+            window.count(batch.weak.shape[0])
+            done = index + 1
+            with record_function("sskd logging"):
+                if done % runtime.log_every == 0 or done == training.steps:
+                    values = window.close(accelerator.device)
+                    values["learning_rate"] = base_rates[-1] * factor
+                    if accelerator.is_main_process:
+                        metrics.append(done, values)
+                        log(done, values)
+                progress(name, done, training.steps, **window.shown)
+            stopping = any(processes.mean_numbers([float(stop.asked)], accelerator.device))
+            if stopping or (done % runtime.checkpoint_every == 0 and done < training.steps):
+                state.save(done, time.perf_counter() - began)
+            if stopping:
+                stop.obey()
+    return FitResult(training.steps, time.perf_counter() - began)
+
+
+def _add_gradients(
+    state: TrainingState,
+    step: Step,
+    batch: Batch,
+    index: int,
+    accumulation: int,
+    generator: torch.Generator,
+    name: str,
+) -> None:
+    """The gradient of a batch, one micro-batch after the other; processes meet at the last."""
+    accelerator, model = state.accelerator, state.model
+    micro_batches = _micro_batches(batch.to(accelerator.device), accumulation)
+    for number, micro in enumerate(micro_batches, start=1):
+        with nullcontext() if number == accumulation else accelerator.no_sync(model):
             with accelerator.autocast():
                 terms = step(model, micro, generator)  # marks its own parts
-            if not math.isfinite(float(terms.total.detach())):
-                _keep_batch(folder, batch, index, accelerator, model)
+            if not processes.mean(terms.total).isfinite():
+                kept = state.keep_batch(batch, index)
                 raise RunStopped(
                     f"{name}: the loss is not finite at step {index}; the batch and the weights "
-                    f"are kept in {folder / 'failed_batch.pt'}; a lower learning rate "
+                    f"are kept in {kept}; a lower learning rate "
                     f"(stages.{name}.optimizer.learning_rate) or clip_norm may help"
                 )
             with record_function("sskd backward"):
-                accelerator.backward(terms.total / training.accumulation)
-            window.add(terms.metrics())
-        with record_function("sskd optimizer"):
-            norm = _clip(accelerator, model, training.optimizer.clip_norm)
-            optimizer.step()
-        window.add({"grad_norm": norm})
-        window.images += batch.weak.shape[0]
-        done = index + 1
-        with record_function("sskd logging"):
-            if done % runtime.log_every == 0 or done == training.steps:
-                values = window.close() | {"learning_rate": base_rates[-1] * factor}
-                metrics.append(done, values)
-                log(done, values)
-            progress(name, done, training.steps, **window.shown)
-        if done % runtime.checkpoint_every == 0 and done < training.steps:
-            seconds = spent + time.perf_counter() - began
-            _save(folder, accelerator, model, optimizer, bank, metrics, done, seconds)
-    return FitResult(training.steps, spent + time.perf_counter() - began)
+                accelerator.backward(terms.total / accumulation)
+        state.window.add(terms.metrics())
 
 
-class _Window:
-    """Means of the logged values between two log lines, kept as tensors until then."""
-
-    def __init__(self) -> None:
-        self.values: dict[str, list[Tensor | float]] = defaultdict(list)
-        self.images, self.began = 0, time.perf_counter()
-        self.shown: dict[str, float] = {}
-
-    def add(self, values: dict[str, Tensor | float]) -> None:
-        for key, value in values.items():
-            self.values[key].append(value.detach() if isinstance(value, Tensor) else value)
-
-    def close(self) -> dict[str, float]:
-        means: dict[str, float] = {}
-        for key, values in self.values.items():
-            numbers = [x for x in map(float, values) if not math.isnan(x)]
-            if numbers:
-                means[key] = math.fsum(numbers) / len(numbers)
-        now = time.perf_counter()
-        means["images_per_second"] = self.images / (now - self.began)
-        self.values.clear()
-        self.images, self.began = 0, now
-        self.shown = {k: means[k] for k in ("loss", "images_per_second") if k in means}
-        return means
+def _seed(seed: int, name: str, step: int, device: torch.device) -> torch.Generator:
+    """Everything random at a step: dropout reads the global generator, the losses this one."""
+    # Dropout of different images is different; what the losses draw is for the images of all.
+    own = () if processes.index() == 0 else (processes.index(),)
+    torch.manual_seed(derive_seed("dropout", seed, name, step, *own))
+    return torch.Generator(device).manual_seed(derive_seed("step", seed, name, step))
 
 
 def _micro_batches(batch: Batch, count: int) -> Iterator[Batch]:
@@ -203,62 +207,3 @@ def _clip(accelerator: Accelerator, model: nn.Module, limit: float | None) -> Te
     """Clip the gradient; returns its norm before clipping."""
     norm = accelerator.clip_grad_norm_(model.parameters(), math.inf if limit is None else limit)
     return norm if norm is not None else math.nan
-
-
-def _save(
-    folder: Path,
-    accelerator: Accelerator,
-    model: nn.Module,
-    optimizer: Any,
-    bank: MemoryBank | None,
-    metrics: MetricLog,
-    step: int,
-    seconds: float,
-) -> None:
-    save_checkpoint(
-        folder / "checkpoint.pt",
-        {
-            "step": step,  # also the data cursor and the place in the schedule
-            "seconds": seconds,
-            "metrics_offset": metrics.offset,
-            "model": accelerator.unwrap_model(model).state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "bank": bank.state_dict() if bank is not None else None,
-            "rng": rng_state(),
-        },
-    )
-
-
-def _resume(
-    folder: Path,
-    accelerator: Accelerator,
-    model: nn.Module,
-    optimizer: Any,
-    bank: MemoryBank | None,
-    metrics: MetricLog,
-) -> tuple[int, float]:
-    """Restore everything from a checkpoint; returns the next step and the seconds spent."""
-    state = load_checkpoint(folder / "checkpoint.pt")
-    if state is None:
-        metrics.truncate(0)
-        return 0, 0.0
-    accelerator.unwrap_model(model).load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    if bank is not None:
-        bank.load_state_dict(state["bank"])
-    set_rng_state(state["rng"])
-    metrics.truncate(state["metrics_offset"])
-    return int(state["step"]), float(state["seconds"])
-
-
-def _keep_batch(
-    folder: Path, batch: Batch, step: int, accelerator: Accelerator, model: nn.Module
-) -> None:
-    save_checkpoint(
-        folder / "failed_batch.pt",
-        {
-            "step": step,
-            "batch": batch._asdict() | {"targets": [tuple(t) for t in batch.targets]},
-            "model": accelerator.unwrap_model(model).state_dict(),
-        },
-    )

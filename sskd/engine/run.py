@@ -17,7 +17,8 @@ from sskd.data.splits import Split, make_listed_split, make_split, write_split
 from sskd.engine.cityscapes import OFFICIAL_KEYS, check_official
 from sskd.engine.environment import environment, settle_process
 from sskd.engine.imported_labels import file_hash
-from sskd.engine.perform import Materials, Outcome, StageLog, make_accelerator, perform
+from sskd.engine.materials import Materials, make_accelerator
+from sskd.engine.perform import Outcome, StageLog, perform
 from sskd.engine.samples import draw_samples
 from sskd.engine.stages import FINAL_STAGE, Role, Stage, fingerprint, plan_stages
 from sskd.engine.store import Store, write_json_atomic

@@ -1,10 +1,14 @@
 """One training step: the only file that knows the path of a batch from views to losses."""
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Int
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.profiler import record_function
 
+from sskd import processes
 from sskd.config import Config, ContrastConfig
 from sskd.engine.fit import Step
 from sskd.engine.set_losses import build_set_loss
@@ -17,6 +21,8 @@ from sskd.types import Batch, Predictions
 __all__ = ["build_step", "instance_ids"]
 
 NO_INSTANCE, UNKNOWN = -1, -2
+MOST_INSTANCES = 2**20
+"""Of a process's share of a batch: instances of different processes have different numbers."""
 
 
 def build_step(stage: Stage, config: Config, *, bank: MemoryBank | None) -> Step:
@@ -61,21 +67,39 @@ def _contrast(
         strong = _embed_without_learning(model, batch.strong)
     height, width = batch.weak.shape[2:]
     positives, valid = match_positives(strong, batch.weak_to_strong, (height, width), grid)
+    ids = instance_ids(batch, grid)
+    ids = torch.where(ids < 0, ids, ids + processes.index() * MOST_INSTANCES)
+    of_all = _order_of_all(batch)
     settings = contrast.model_dump(exclude={"weight", "negatives"})
     settings |= contrast.negatives.model_dump(exclude={"bank_size"})
     with record_function("sskd contrastive term"):
         return contrastive_term(
-            weak.flatten(2).transpose(1, 2),
-            positives,
-            valid,
-            predictions.mask_logits.detach(),
-            predictions.class_logits.detach(),
+            of_all(weak.flatten(2).transpose(1, 2)),
+            of_all(positives),
+            of_all(valid),
+            of_all(predictions.mask_logits.detach()),
+            of_all(predictions.class_logits.detach()),
             grid=grid,
-            instance_ids=instance_ids(batch, grid),
+            instance_ids=of_all(ids),
             bank=bank,
             generator=generator,
             **settings,
         )
+
+
+def _order_of_all(batch: Batch) -> Callable[[Tensor], Tensor]:
+    """Gathers rows, one an image, of the batch that processes share, its labeled images first.
+
+    Each process computes the term of all of it: that is little beside their forward passes, and
+    every anchor meets the negatives that it would meet in one process.
+    """
+    count = processes.number()
+    if count == 1:
+        return lambda rows: rows
+    places = torch.arange(count * len(batch.targets), device=batch.weak.device).view(count, -1)
+    labeled, others = places[:, : batch.num_labeled], places[:, batch.num_labeled :]
+    order = torch.cat([labeled.flatten(), others.flatten()])
+    return lambda rows: processes.gather(rows).index_select(0, order)
 
 
 def _embed_without_learning(model: nn.Module, images: Tensor) -> Tensor:
@@ -89,7 +113,9 @@ def _embed_without_learning(model: nn.Module, images: Tensor) -> Tensor:
     for norm in norms:
         norm.track_running_stats = False
     try:
-        embeddings: Tensor = model.embed(images)  # type: ignore[operator]
+        # Not through the wrapper for several processes, which waits for a gradient.
+        inner = model.module if isinstance(model, DistributedDataParallel) else model
+        embeddings: Tensor = inner.embed(images)  # type: ignore[operator]
     finally:
         for norm, kept in zip(norms, tracking, strict=True):
             norm.track_running_stats = kept

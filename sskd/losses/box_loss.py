@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.profiler import record_function
 from transformers.loss import loss_grounding_dino
 
+from sskd import processes
 from sskd.types import BoxPredictions, Targets
 
 __all__ = ["BoxLossTerms", "box_set_loss", "boxes_of"]
@@ -71,9 +72,17 @@ def box_set_loss(
     )
     criterion = _library.GroundingDinoImageLoss(matcher, _FOCAL_ALPHA, ["labels", "boxes"])
     weights = (class_weight, box_weight, giou_weight)
-    with torch.autocast(detection.class_tokens.device.type, enabled=False):
-        labeled = _group(detection, targets, slice(0, num_labeled), criterion, weights)
-        return labeled, _group(detection, targets, slice(num_labeled, None), criterion, weights)
+    groups = slice(0, num_labeled), slice(num_labeled, None)
+    device = detection.class_tokens.device
+    counts = [float(sum(len(target.classes) for target in targets[group])) for group in groups]
+    # Such that the mean of the losses of the processes that share a batch is the batch's.
+    counts = [max(x, 1 / processes.number()) for x in processes.mean_numbers(counts, device)]
+    with torch.autocast(device.type, enabled=False):
+        sup, semi = (
+            _group(detection, targets, group, count, criterion, weights)
+            for group, count in zip(groups, counts, strict=True)
+        )
+    return sup, semi
 
 
 def boxes_of(masks: Bool[Tensor, "n h w"]) -> Float[Tensor, "n 4"]:
@@ -100,6 +109,7 @@ def _group(
     detection: BoxPredictions,
     targets: Sequence[Targets],
     group: slice,
+    num_boxes: float,
     criterion: Any,
     weights: tuple[float, float, float],
 ) -> BoxLossTerms:
@@ -123,11 +133,17 @@ def _group(
         }
         for layer in detection.layers
     ]
-    with record_function("sskd matching"):
-        terms = criterion({**layers[-1], "auxiliary_outputs": layers[:-1]}, wanted)
+    terms = []
+    for layer in layers:
+        with record_function("sskd matching"):
+            pairs = criterion.matcher(layer, wanted)
+        # Not the whole criterion, which would count the boxes in its own way.
+        terms.append(
+            criterion.loss_labels(layer, wanted, pairs, num_boxes)
+            | criterion.loss_boxes(layer, wanted, pairs, num_boxes)
+        )
     parts = [
-        sum((value for name, value in terms.items() if name.startswith(part)), zero)
-        for part in ("loss_ce", "loss_bbox", "loss_giou")
+        sum((term[name] for term in terms), zero) for name in ("loss_ce", "loss_bbox", "loss_giou")
     ]
     total = sum((weight * part for weight, part in zip(weights, parts, strict=True)), zero)
     return BoxLossTerms(total, *parts)

@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
+from sskd import processes
 from sskd.losses.points import sample_at
 from sskd.types import LayerOutput
 
@@ -96,10 +97,13 @@ def match_layers(
     Returns:
         The matched pairs.
     """
-    if not sum(counts):
-        none = torch.empty(len(layers), 0, dtype=torch.int64, device=masks.device)
+    none = torch.empty(len(layers), 0, dtype=torch.int64, device=masks.device)
+    if not any(processes.mean_numbers([float(sum(counts))], masks.device)):
         return Matches(none, none, 0)
+    # Also without an instance here: the generators of all processes go on alike.
     place = torch.rand(1, points, 2, generator=generator, device=generator.device).to(masks.device)
+    if not sum(counts):
+        return Matches(none, none, 0)
     sampled = sample_at(masks[None], place)[0]
     padded_masks = pad_sequence([*torch.split(sampled, list(counts))], batch_first=True)
     padded_classes = pad_sequence([*torch.split(classes, list(counts))], batch_first=True)

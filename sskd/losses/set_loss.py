@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.profiler import record_function
 
+from sskd import processes
 from sskd.losses.matching import Matches, match_layers
 from sskd.losses.points import draw_points, place_points, point_losses, sample_at
 from sskd.types import LayerOutput, Predictions, Targets
@@ -47,7 +48,6 @@ def set_loss(
     importance_ratio: float,
     deep_supervision: bool,
     generator: torch.Generator,
-    num_masks: tuple[float, float] | None = None,
 ) -> tuple[SetLossTerms, SetLossTerms]:
     """Match queries to instances; then classify every query and shape every matched mask.
 
@@ -58,7 +58,8 @@ def set_loss(
 
     CE is the weighted mean over all queries of a group's images; BCE and dice are sums over its
     matched pairs, at sampled points, divided by the number of its instances. The two groups share
-    the computation and no normaliser. Float32 inside, also under autocast.
+    the computation and no normaliser. Where processes share a batch, the normalisers are its, such
+    that the mean of the processes' losses is the batch's. Float32 inside, also under autocast.
 
     Args:
         predictions: Of labeled images first, then of pseudo-labeled ones.
@@ -74,8 +75,6 @@ def set_loss(
             the others are uniform.
         deep_supervision: Whether ``predictions.auxiliary`` counts, each as the last layer does.
         generator: Source of all points, on any device.
-        num_masks: Normalisers of the two groups where they span more than this batch: instances
-            over all processes divided by the number of processes. Below 1 counts as 1.
 
     Returns:
         The terms of the labeled and of the pseudo-labeled group, >= 0; zero for an empty group.
@@ -84,8 +83,9 @@ def set_loss(
     layers = [*predictions.auxiliary] if deep_supervision else []
     layers.append(LayerOutput(predictions.mask_logits, predictions.class_logits))
     counts = [len(target.classes) for target in targets]
-    if num_masks is None:
-        num_masks = (float(sum(counts[:num_labeled])), float(sum(counts[num_labeled:])))
+    num_masks = processes.mean_numbers(
+        [float(sum(counts[:num_labeled])), float(sum(counts[num_labeled:]))], device
+    )
     with torch.autocast(device.type, enabled=False):
         layers = [LayerOutput(masks.float(), classes.float()) for masks, classes in layers]
         masks = torch.cat([target.masks for target in targets]).float()
@@ -149,14 +149,15 @@ def _sample_instances(
 
 
 def _by_group(
-    losses: Float[Tensor, "2 r"], num_labeled_pairs: int, num_masks: tuple[float, float]
+    losses: Float[Tensor, "2 r"], num_labeled_pairs: int, num_masks: Sequence[float]
 ) -> Float[Tensor, "2 2"]:
     """Sums of the labeled and the other pairs, normalised; (part, group)."""
     labeled, other = torch.split(
         losses, [num_labeled_pairs, losses.shape[1] - num_labeled_pairs], dim=1
     )
+    least = 1 / processes.number()  # one mask in all of the batch
     return torch.stack(
-        [labeled.sum(1) / max(num_masks[0], 1), other.sum(1) / max(num_masks[1], 1)], dim=1
+        [labeled.sum(1) / max(num_masks[0], least), other.sum(1) / max(num_masks[1], least)], dim=1
     )
 
 
@@ -177,7 +178,7 @@ def _classification(
     # Nothing is matched and "no object" weighs nothing: 0 / tiny is 0.
     tiny = torch.finfo(used.dtype).tiny
     means = [
-        losses[:, group].sum((1, 2)) / used[:, group].sum((1, 2)).clamp(min=tiny)
+        losses[:, group].sum((1, 2)) / processes.mean(used[:, group].sum((1, 2))).clamp(min=tiny)
         for group in groups
     ]
     return torch.stack(means, dim=1).sum(0, keepdim=True)

@@ -15,14 +15,15 @@ __all__ = ["Interrupts", "Terminated"]
 
 
 class Terminated(KeyboardInterrupt):
-    """A polite request to end that did not come from the keyboard: SIGTERM or SIGHUP."""
+    """A polite request to end that did not come from the keyboard: SIGTERM, SIGHUP or SIGUSR1."""
 
 
 class Interrupts:
     """Within this context signals raise ``KeyboardInterrupt`` in ``allowed`` regions only.
 
-    SIGTERM and SIGHUP raise ``Terminated``. Python delivers signals to the main thread, so in any
-    other thread this does nothing.
+    SIGTERM, SIGHUP and SIGUSR1, which Slurm sends ahead of the end if asked to, raise
+    ``Terminated``. Python delivers signals to the main thread, so in any other thread this does
+    nothing.
     """
 
     def __init__(self) -> None:
@@ -32,7 +33,7 @@ class Interrupts:
 
     def __enter__(self) -> "Interrupts":
         if threading.current_thread() is threading.main_thread():
-            for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+            for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"):
                 number = getattr(signal, name, None)
                 # nohup ignores SIGHUP, and means it.
                 if number is not None and not (

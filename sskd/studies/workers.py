@@ -5,13 +5,9 @@ tracker. One that dies, for want of memory say, takes only its cell with it.
 """
 
 import multiprocessing
-import os
-import signal
-import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnContext, SpawnProcess
@@ -20,13 +16,15 @@ from types import TracebackType
 from typing import Any
 
 from sskd.config import Config
+from sskd.engine.children import fate, live_as_child, without_ctrl_c
 
 __all__ = ["Ended", "Pool", "Progressed", "describe"]
 
 REPORT_SECONDS = 0.2
 """A worker sends at most one progress message in this time, and the last one of everything."""
 
-GRACE_SECONDS = 5.0
+GRACE_SECONDS = 60.0
+"""For the end of a step and a checkpoint, once a worker was asked to stop."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +87,7 @@ class Pool:
                 message = worker.connection.recv()
             except (EOFError, OSError):
                 worker.process.join(GRACE_SECONDS)
-                message = Ended(key, f"its process died ({_fate(worker.process.exitcode)})")
+                message = Ended(key, f"its process died ({fate(worker.process.exitcode)})")
             else:
                 if isinstance(message, Ended):
                     self._idle.append(worker)
@@ -128,7 +126,7 @@ class Pool:
         process = self._context.Process(
             target=_work, args=(theirs, self._run_cell, self._home), name="sskd-worker"
         )
-        with _without_ctrl_c():
+        with without_ctrl_c():
             process.start()
         theirs.close()
         return _Worker(process, ours)
@@ -146,27 +144,9 @@ def describe(error: BaseException) -> str:
     return text if isinstance(error, ValueError) and text else f"{type(error).__name__}: {text}"
 
 
-@contextmanager
-def _without_ctrl_c() -> Iterator[None]:
-    """A process started within never sees Ctrl-C, which goes to all of a terminal's processes.
-
-    Until ``_work`` begins it imports for seconds, and would end with a traceback.
-    """
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
 def _work(connection: "Connection[Any, Any]", run_cell: Callable[..., object], home: Path) -> None:
     """A worker's life."""
-    # Where it cannot be kept away: the controller decides what becomes of us.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_die_with_controller, daemon=True).start()
+    live_as_child()
     while True:
         try:
             key, config = connection.recv()
@@ -178,14 +158,6 @@ def _work(connection: "Connection[Any, Any]", run_cell: Callable[..., object], h
             connection.send(Ended(key, describe(error), traceback.format_exc()))
         else:
             connection.send(Ended(key, None))
-
-
-def _die_with_controller() -> None:
-    """A controller that is killed cannot end its workers, and the next one runs the same cells."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    wait([parent.sentinel])
-    os._exit(1)
 
 
 def _no_log(*_: object) -> None:
@@ -204,9 +176,3 @@ class _Reporter:
         if done >= total or now - self._last >= REPORT_SECONDS:
             self._last = now
             self._connection.send(Progressed(self._key, what, done, total, facts))
-
-
-def _fate(code: int | None) -> str:
-    if code is not None and code < 0:
-        return signal.Signals(-code).name
-    return f"exit code {code}"

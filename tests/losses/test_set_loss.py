@@ -212,23 +212,6 @@ def test_order_of_instances_is_of_no_consequence():
         torch.testing.assert_close(torch.stack(left), torch.stack(right))
 
 
-def test_normaliser_of_several_processes():
-    predictions, targets = make_predictions(), make_targets((3, 1, 4, 2))
-    own = set_loss(predictions, targets, num_labeled=2, generator=seeded(), **SETTINGS)
-    wide = set_loss(
-        predictions,
-        targets,
-        num_labeled=2,
-        generator=seeded(),
-        num_masks=(8.0, 3.0),
-        **SETTINGS,
-    )
-    for mine, theirs, factor in zip(own, wide, (4 / 8, 6 / 3), strict=True):
-        torch.testing.assert_close(theirs.mask, mine.mask * factor)
-        torch.testing.assert_close(theirs.dice, mine.dice * factor)
-        torch.testing.assert_close(theirs.classification, mine.classification)
-
-
 def test_deep_supervision_adds_the_earlier_layers():
     predictions, targets = make_predictions(), make_targets((3, 1, 4, 2))
     shallow = set_loss(

@@ -1,0 +1,68 @@
+"""A request to stop waits for the end of a training step, so that no step is lost."""
+
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any
+
+__all__ = ["StopRequests"]
+
+SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
+"""Ctrl-C; what ends a job; a lost terminal; what Slurm sends ahead of the end, if asked to."""
+
+
+class StopRequests:
+    """Within this context a first signal is noted; a second one does at once what it always does.
+
+    Signals that were ignored still are. Python delivers them to the main thread, so in any other
+    thread this does nothing.
+    """
+
+    def __init__(self) -> None:
+        self._asked: int | None = None
+        self._before: dict[int, Any] = {}
+
+    @property
+    def asked(self) -> bool:
+        """Whether it is time to save and to ``obey``."""
+        return self._asked is not None
+
+    def obey(self) -> None:
+        """Let the noted signal do what it would have done without this context.
+
+        Raises:
+            KeyboardInterrupt: If it does nothing, or came to another process of this training.
+        """
+        self._restore()
+        if self._asked is not None:
+            signal.raise_signal(self._asked)
+        raise KeyboardInterrupt
+
+    def __enter__(self) -> "StopRequests":
+        if threading.current_thread() is threading.main_thread():
+            for name in SIGNALS:
+                number = getattr(signal, name, None)
+                if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+                    self._before[number] = signal.signal(number, self._receive)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._restore()
+        if error is None and self._asked is not None:
+            signal.raise_signal(self._asked)  # it came with the last step
+
+    def _receive(self, number: int, _: FrameType | None) -> None:
+        if self.asked:
+            self._restore()
+            signal.raise_signal(number)
+        self._asked = number
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}

@@ -1,0 +1,206 @@
+"""Two processes that share every batch train as one does."""
+
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import distributed, nn
+
+from sskd import processes
+from sskd.config import Config, base_for, build_config
+from sskd.data import toycity
+from sskd.data.shares import Share
+from sskd.engine.errors import RunStopped
+from sskd.engine.run import run_cell
+from sskd.engine.store import read_metrics
+from sskd.engine.together import train_together
+from sskd.models.shared_norm import share_statistics
+
+
+def nothing(*_: Any, **__: Any) -> None:
+    pass
+
+
+def join() -> None:
+    distributed.init_process_group("gloo")
+
+
+def test_shares_are_disjoint_equal_and_one_micro_batch_after_the_other():
+    assert Share(0, 2, 1).of(4) == [0, 1]
+    assert Share(1, 2, 1).of(4) == [2, 3]
+    assert Share(0, 2, 2).of(8) == [0, 1, 4, 5]
+    assert Share(1, 2, 2).of(8) == [2, 3, 6, 7]
+    assert Share(0, 1, 2).of(4) == [0, 1, 2, 3]
+
+
+def say_who(word: str, *, log: Callable[..., None], progress: Callable[..., None]) -> str:
+    join()
+    log(3, {"index": float(processes.index())})
+    progress(word, 1, 2, ap=0.5)
+    return f"{word} of {processes.index()}"
+
+
+def test_the_first_process_is_heard_and_answers():
+    heard: list[Any] = []
+    result = train_together(
+        say_who,
+        "greetings",
+        count=2,
+        threads=1,
+        log=lambda *args: heard.append(args),
+        progress=lambda *args, **facts: heard.append((*args, facts)),
+    )
+    assert result == "greetings of 0"
+    assert heard == [(3, {"index": 0.0}), ("greetings", 1, 2, {"ap": 0.5})]
+
+
+def learn_a_little(path: Path, *, log: Any, progress: Any) -> None:
+    """Sums and norms over two processes against one process that sees everything."""
+    join()
+    assert processes.number() == 2
+    images = torch.load(path)
+    own = images[processes.index() * 2 :][:2].clone().requires_grad_()
+    whole = images.clone().requires_grad_()
+
+    shared = share_statistics(nn.BatchNorm2d(3), torch.device("cpu"))
+    single = nn.BatchNorm2d(3)
+    for norm in (shared, single):
+        nn.init.constant_(norm.weight, 1.5)
+    # The mean of the processes' losses is that of all.
+    loss = (shared(own) * own.detach().sin()).sum() * 2
+    (single(whole) * whole.detach().sin()).sum().backward()
+    loss.backward()
+    mine = slice(processes.index() * 2, processes.index() * 2 + 2)
+    torch.testing.assert_close(own.grad / 2, whole.grad[mine])
+    torch.testing.assert_close(processes.mean(shared.weight.grad), single.weight.grad)
+    torch.testing.assert_close(shared.running_mean, single.running_mean)
+    torch.testing.assert_close(shared.running_var, single.running_var)
+
+    rows = own.detach().flatten(1).requires_grad_()
+    everything = processes.gather(rows)
+    torch.testing.assert_close(everything.detach(), images.flatten(1))
+    everything.square().sum().backward()
+    torch.testing.assert_close(rows.grad / 2, 2 * rows.detach())
+    assert processes.gather(torch.tensor([processes.index() == 0])).tolist() == [True, False]
+    assert processes.mean_numbers([float(processes.index())], torch.device("cpu")) == [0.5]
+
+
+def test_norms_and_gathered_rows_are_those_of_one_process(tmp_path: Path):
+    torch.save(torch.randn(4, 3, 5, 5, generator=torch.Generator().manual_seed(0)), tmp_path / "x")
+    train_together(
+        learn_a_little, tmp_path / "x", count=2, threads=1, log=nothing, progress=nothing
+    )
+
+
+def complain(*, log: Any, progress: Any) -> None:
+    join()
+    if processes.index() == 1:
+        raise RunStopped("image 7 is broken")
+    distributed.barrier()
+
+
+def test_an_error_of_any_process_is_everybodys():
+    with pytest.raises(ValueError, match="image 7 is broken"):
+        train_together(complain, count=2, threads=1, log=nothing, progress=nothing)
+
+
+def die(*, log: Any, progress: Any) -> None:
+    if os.environ["RANK"] == "1":
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(60)
+
+
+def test_a_process_that_dies_does_not_leave_the_others_waiting():
+    with pytest.raises(RunStopped, match=r"died \(SIGKILL\); the last checkpoint is kept"):
+        train_together(die, count=2, threads=1, log=nothing, progress=nothing)
+
+
+SMALL_MODEL = {
+    "encoder": {"width": 8},
+    "head": {"width": 16},
+    "decoder": {"queries": 6, "layers": 2, "heads": 2, "width": 16, "feedforward": 16},
+    "projection": {"dim": 8, "hidden": 8, "stride": 16},
+}
+
+
+def config(number: int, **changes: Any) -> Config:
+    settings: dict[str, Any] = {
+        "teacher": SMALL_MODEL,
+        "student": SMALL_MODEL,
+        "contrast.num_negatives": 8,
+        "data.label_fraction": 0.5,
+        "pipeline": {"teacher": "zero-shot", "final": "transfer"},
+        "pseudo_labels.score_threshold": 0.0,
+        "pseudo_labels.min_mean": 0.0,
+        "set_loss.points": 64,
+        "runtime.device": "cpu",
+        "runtime.log_every": 1,
+        "runtime.checkpoint_every": 8,
+        "runtime.processes": number,
+        **{f"stages.{name}.labeled_batch": 4 for name in ("pretraining", "transfer")},
+        "stages.pretraining.steps": 5,
+        "stages.transfer.steps": 20,
+        "stages.transfer.unlabeled_batch": 4,
+        # At a larger one rounding grows within 20 steps: a point or a negative more or less.
+        "stages.transfer.optimizer.learning_rate": 1e-5,
+    }
+    return build_config(base_for("tiny", "toycity"), settings | changes)
+
+
+def history(home: Path) -> list[dict[str, Any]]:
+    (file,) = (home / "store").glob("transfer-*/metrics.jsonl")
+    return [dict(row) for row in read_metrics(file)]
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"stages.transfer.accumulation": 2, "views.geometry": "mapped"},
+        {"contrast.negatives.scope": "memory-bank", "contrast.negatives.bank_size": 100},
+    ],
+    ids=["plain", "accumulated", "memory-bank"],
+)
+def test_two_processes_have_the_losses_of_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
+):
+    counts = toycity.ToycityCounts(source=8, train=24, val=4)
+    monkeypatch.setattr(toycity, "DEFAULT_COUNTS", counts)
+    alone, both, resumed = (tmp_path / name for name in ("alone", "both", "resumed"))
+    # The same pseudo-labels for all.
+    teacher = {"pipeline.final": "zero-shot"}
+    run_cell(config(1, **teacher), home=alone, log=nothing, progress=nothing)
+    for home in (both, resumed):
+        shutil.copytree(alone, home)
+    run_cell(config(1, **changes), home=alone, log=nothing, progress=nothing)
+    run_cell(config(2, **changes), home=both, log=nothing, progress=nothing)
+
+    def kill(what: str, done: int, *_: Any, **__: Any) -> None:
+        if what == "transfer" and done == 11:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run_cell(config(2, **changes), home=resumed, log=nothing, progress=kill)
+    run_cell(config(2, **changes), home=resumed, log=nothing, progress=nothing)
+    expected = history(alone)
+    assert [row["step"] for row in expected] == list(range(1, 21))
+    for home in (both, resumed):
+        rows = history(home)
+        assert len(rows) == 20
+        for row, want in zip(rows, expected, strict=True):
+            for key in ("loss", "loss_sup", "loss_semi"):
+                assert row[key] == pytest.approx(want[key], rel=1e-5), (row["step"], key)
+            # One negative of all may be another, where a probability and a draw are all but equal.
+            assert row["loss_pxl"] == pytest.approx(want["loss_pxl"], rel=1e-3), row["step"]
+            assert row["valid_anchors"] == want["valid_anchors"]
