@@ -92,14 +92,30 @@ class Loader:
         Raises:
             ValueError: If an image is missing, unreadable, or of another size than stated.
         """
+        return self._make([self._image_ids(part, step) for part in self._parts], step)
+
+    def fullest(self) -> Batch:
+        """A batch of the images with the most instances: what takes the most memory.
+
+        Raises:
+            ValueError: As ``batch`` does.
+        """
+        ids = []
+        for part in self._parts:
+            data = part.data
+            order = sorted(data.images, key=lambda image: -len(data.annotations(image.id)))
+            ids.append([order[place % len(order)].id for place in range(part.batch)])
+        return self._make(ids, 0)
+
+    def _make(self, ids: Sequence[Sequence[int]], step: int) -> Batch:
+        """This process's share of a batch, from the images of each part."""
         places: list[int] = []
         chosen = []
         before = 0
-        for part in self._parts:
-            ids = self._image_ids(part, step)
+        for part, image_ids in zip(self._parts, ids, strict=True):
             mine = self._share.of(part.batch)
             places += [before + place for place in mine]
-            chosen += [(part, ids[place]) for place in mine]
+            chosen += [(part, image_ids[place]) for place in mine]
             before += part.batch
         items = [self._cache.get(part, image_id) for part, image_id in chosen]
         with record_function("sskd views"):

@@ -21,10 +21,12 @@ from sskd import processes
 from sskd.config import RuntimeConfig, TrainingConfig
 from sskd.data.loader import Loader
 from sskd.engine.errors import RunStopped
+from sskd.engine.memory import enough_memory, try_out
 from sskd.engine.schedule import learning_rate_factor
 from sskd.engine.stop_requests import StopRequests
 from sskd.engine.store import MetricLog
 from sskd.engine.training_state import TrainingState
+from sskd.engine.window import Window
 from sskd.losses.memory_bank import MemoryBank
 from sskd.losses.objective import LossTerms
 from sskd.models.contract import InstanceModel
@@ -101,75 +103,99 @@ def fit(
         betas=training.optimizer.betas,
         fused=True,  # one kernel instead of hundreds of small ones
     )
-    base_rates = [group["lr"] for group in optimizer.param_groups]
+    rates = tuple(group["lr"] for group in optimizer.param_groups)
     model, optimizer = accelerator.prepare(share_statistics(model, accelerator.device), optimizer)
     if bank is not None:
         bank.to(accelerator.device)
     metrics = MetricLog(folder / "metrics.jsonl")
     state = TrainingState(folder, accelerator, model, optimizer, bank, metrics)
-    state.resume()
-    began = time.perf_counter() - state.seconds
-    model.train()
-    window = state.window
-    batches = loader.batches(state.step, training.steps, workers=runtime.data_workers)
-    with StopRequests() as stop:
-        for index in range(state.step, training.steps):
-            with record_function("sskd data"):
-                batch = next(batches)
-            factor = learning_rate_factor(training.schedule, index, training.steps)
-            for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
-                group["lr"] = rate * factor
-            generator = _seed(seed, name, index, accelerator.device)
-            optimizer.zero_grad(set_to_none=True)
-            _add_gradients(state, step, batch, index, training.accumulation, generator, name)
-            with record_function("sskd optimizer"):
-                norm = _clip(accelerator, model, training.optimizer.clip_norm)
-                optimizer.step()
-            window.add({"grad_norm": norm})
-            window.count(batch.weak.shape[0])
-            done = index + 1
-            with record_function("sskd logging"):
-                if done % runtime.log_every == 0 or done == training.steps:
-                    values = window.close(accelerator.device)
-                    values["learning_rate"] = base_rates[-1] * factor
-                    if accelerator.is_main_process:
-                        metrics.append(done, values)
-                        log(done, values)
-                progress(name, done, training.steps, **window.shown)
-            stopping = any(processes.mean_numbers([float(stop.asked)], accelerator.device))
-            if stopping or (done % runtime.checkpoint_every == 0 and done < training.steps):
-                state.save(done, time.perf_counter() - began)
-            if stopping:
-                stop.obey()
-    return FitResult(training.steps, time.perf_counter() - began)
+    work = _Training(state, loader, step, name, training, runtime, seed, rates)
+    remedy = (
+        f"lower stages.{name}.labeled_batch or unlabeled_batch, raise its accumulation, or set "
+        "runtime.gradient_checkpointing to true"
+    )
+    with enough_memory(name, remedy):
+        if accelerator.device.type == "cuda":
+            work.try_out()
+        state.resume()
+        return work.run(log, progress)
 
 
-def _add_gradients(
-    state: TrainingState,
-    step: Step,
-    batch: Batch,
-    index: int,
-    accumulation: int,
-    generator: torch.Generator,
-    name: str,
-) -> None:
-    """The gradient of a batch, one micro-batch after the other; processes meet at the last."""
-    accelerator, model = state.accelerator, state.model
-    micro_batches = _micro_batches(batch.to(accelerator.device), accumulation)
-    for number, micro in enumerate(micro_batches, start=1):
-        with nullcontext() if number == accumulation else accelerator.no_sync(model):
-            with accelerator.autocast():
-                terms = step(model, micro, generator)  # marks its own parts
-            if not processes.mean(terms.total).isfinite():
-                kept = state.keep_batch(batch, index)
-                raise RunStopped(
-                    f"{name}: the loss is not finite at step {index}; the batch and the weights "
-                    f"are kept in {kept}; a lower learning rate "
-                    f"(stages.{name}.optimizer.learning_rate) or clip_norm may help"
-                )
-            with record_function("sskd backward"):
-                accelerator.backward(terms.total / accumulation)
-        state.window.add(terms.metrics())
+@dataclass(frozen=True)
+class _Training:
+    state: TrainingState
+    loader: Loader
+    step: Step
+    name: str
+    training: TrainingConfig
+    runtime: RuntimeConfig
+    seed: int
+    rates: tuple[float, ...]
+    """Learning rate of each group of parameters, before the schedule."""
+
+    def try_out(self) -> None:
+        """Meet the largest batch first, and not in the middle of the night."""
+        state = self.state
+        state.model.train()
+        try_out(lambda: self.learn(self.loader.fullest(), 0), state.model, state.bank)
+        state.window = Window()
+
+    def run(self, log: Log, progress: Progress) -> FitResult:
+        """All steps that are left."""
+        state, training, runtime = self.state, self.training, self.runtime
+        groups, device = state.optimizer.param_groups, state.accelerator.device
+        began = time.perf_counter() - state.seconds
+        state.model.train()
+        batches = self.loader.batches(state.step, training.steps, workers=runtime.data_workers)
+        with StopRequests() as stop:
+            for index in range(state.step, training.steps):
+                with record_function("sskd data"):
+                    batch = next(batches)
+                factor = learning_rate_factor(training.schedule, index, training.steps)
+                for group, rate in zip(groups, self.rates, strict=True):
+                    group["lr"] = rate * factor
+                state.optimizer.zero_grad(set_to_none=True)
+                self.learn(batch, index)
+                with record_function("sskd optimizer"):
+                    norm = _clip(state.accelerator, state.model, training.optimizer.clip_norm)
+                    state.optimizer.step()
+                state.window.add({"grad_norm": norm})
+                state.window.count(batch.weak.shape[0])
+                done = index + 1
+                with record_function("sskd logging"):
+                    if done % runtime.log_every == 0 or done == training.steps:
+                        values = state.window.close(device)
+                        values["learning_rate"] = groups[-1]["lr"]
+                        if processes.index() == 0:
+                            state.metrics.append(done, values)
+                            log(done, values)
+                    progress(self.name, done, training.steps, **state.window.shown)
+                stopping = any(processes.mean_numbers([float(stop.asked)], device))
+                if stopping or (done % runtime.checkpoint_every == 0 and done < training.steps):
+                    state.save(done, time.perf_counter() - began)
+                if stopping:
+                    stop.obey()
+        return FitResult(training.steps, time.perf_counter() - began)
+
+    def learn(self, batch: Batch, index: int) -> None:
+        """The gradient of a batch, one micro-batch after another; processes meet at the last."""
+        state, parts = self.state, self.training.accumulation
+        accelerator = state.accelerator
+        generator = _seed(self.seed, self.name, index, accelerator.device)
+        for number, micro in enumerate(_micro_batches(batch.to(accelerator.device), parts), 1):
+            with nullcontext() if number == parts else accelerator.no_sync(state.model):
+                with accelerator.autocast():
+                    terms = self.step(state.model, micro, generator)  # marks its own parts
+                if not processes.mean(terms.total).isfinite():
+                    kept = state.keep_batch(batch, index)
+                    raise RunStopped(
+                        f"{self.name}: the loss is not finite at step {index}; the batch and the "
+                        f"weights are kept in {kept}; a lower learning rate "
+                        f"(stages.{self.name}.optimizer.learning_rate) or clip_norm may help"
+                    )
+                with record_function("sskd backward"):
+                    accelerator.backward(terms.total / parts)
+            state.window.add(terms.metrics())
 
 
 def _seed(seed: int, name: str, step: int, device: torch.device) -> torch.Generator:

@@ -34,8 +34,9 @@ class StopRequests:
             KeyboardInterrupt: If it does nothing, or came to another process of this training.
         """
         self._restore()
-        if self._asked is not None:
-            signal.raise_signal(self._asked)
+        asked, self._asked = self._asked, None
+        if asked is not None:
+            signal.raise_signal(asked)
         raise KeyboardInterrupt
 
     def __enter__(self) -> "StopRequests":

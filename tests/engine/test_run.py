@@ -1,6 +1,7 @@
 """A whole cell at the smallest size: computed, shared, resumed to the last bit, stopped in time."""
 
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -139,6 +140,10 @@ def test_a_killed_run_resumes_to_the_same_bits(
     with pytest.raises(KeyboardInterrupt):
         run(settings, other, kill)
     run(settings, other)
+    assert_same_training(home, other)
+
+
+def assert_same_training(home: Path, other: Path) -> None:
     one, two = (load_file(folder(h, "transfer") / "weights.safetensors") for h in (home, other))
     assert all(torch.equal(one[name], two[name]) for name in one)
     histories = [
@@ -149,6 +154,44 @@ def test_a_killed_run_resumes_to_the_same_bits(
         for h in (home, other)
     ]
     assert histories[0] == histories[1]
+
+
+def test_a_signal_loses_no_step(home: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    settings = config(
+        pipeline__teacher="none",
+        pipeline__final="transfer",
+        runtime__log_every=2,
+        runtime__checkpoint_every=4,
+    )
+    run(settings, home)
+    other = tmp_path_factory.mktemp("stopped")
+    (other / "data").symlink_to((home / "data").resolve())
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupted)
+
+    def ask(what: str, done: int, total: int, **facts: float) -> None:
+        if (what, done) == ("transfer", 3):
+            signal.raise_signal(signal.SIGTERM)
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run(settings, other, ask)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    (kept,) = (other / "store").glob("transfer-*.partial/checkpoint.pt")
+    assert torch.load(kept, weights_only=True)["step"] == 3
+    steps = []
+
+    def watch(what: str, done: int, total: int, **facts: float) -> None:
+        if what == "transfer":
+            steps.append(done)
+
+    run(settings, other, watch)
+    assert steps == [4, 5]
+    assert_same_training(home, other)
 
 
 def test_accumulation_takes_as_many_steps_with_the_same_data(home: Path) -> None:
