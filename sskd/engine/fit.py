@@ -31,6 +31,7 @@ from sskd.losses.memory_bank import MemoryBank
 from sskd.losses.objective import LossTerms
 from sskd.models.contract import InstanceModel
 from sskd.models.parameters import parameter_groups
+from sskd.models.recompute import recompute_activations
 from sskd.models.shared_norm import share_statistics
 from sskd.types import Batch, Log, Progress
 
@@ -78,7 +79,7 @@ def fit(
         step: Gives the losses of a batch.
         name: The stage, for messages and seeds.
         training: Length, batch, optimizer, schedule.
-        runtime: How often to log and to write a checkpoint.
+        runtime: How often to log and to write a checkpoint; what saves memory or time.
         accelerator: Device and precision.
         seed: Of the cell.
         folder: Where ``checkpoint.pt`` and ``metrics.jsonl`` are; a checkpoint there is resumed.
@@ -93,6 +94,10 @@ def fit(
         RunStopped: If the loss is not finite; the batch is kept in ``folder``.
         KeyboardInterrupt: If it was asked to stop, after a checkpoint.
     """
+    if runtime.gradient_checkpointing:
+        recompute_activations(model)
+    if runtime.compile:
+        model.compile()
     optimizer = torch.optim.AdamW(
         parameter_groups(
             model,

@@ -17,7 +17,6 @@ from sskd.engine.stages import Stage
 from sskd.engine.step import build_step
 from sskd.engine.together import train_together
 from sskd.losses.memory_bank import MemoryBank
-from sskd.models.recompute import recompute_activations
 from sskd.types import Log, Progress
 
 __all__ = ["train"]
@@ -61,10 +60,6 @@ def _train(
     accelerator = make_accelerator(config)
     settle_process(config.numerics.threads)
     model = load_model(materials, stage, stage.start)
-    if config.runtime.gradient_checkpointing:
-        recompute_activations(model)
-    if config.runtime.compile:
-        model.compile()
     labeled, unlabeled = _images(stage, materials)
     loader = Loader(
         labeled,

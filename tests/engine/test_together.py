@@ -1,5 +1,6 @@
 """Two processes that share every batch train as one does."""
 
+import multiprocessing
 import os
 import shutil
 import signal
@@ -17,7 +18,7 @@ from sskd.config import Config, base_for, build_config
 from sskd.data import toycity
 from sskd.data.shares import Share
 from sskd.engine.errors import RunStopped
-from sskd.engine.run import run_cell
+from sskd.engine.run import plan_cell, run_cell
 from sskd.engine.store import read_metrics
 from sskd.engine.together import train_together
 from sskd.models.shared_norm import share_statistics
@@ -204,3 +205,30 @@ def test_two_processes_have_the_losses_of_one(
             # One negative of all may be another, where a probability and a draw are all but equal.
             assert row["loss_pxl"] == pytest.approx(want["loss_pxl"], rel=1e-3), row["step"]
             assert row["valid_anchors"] == want["valid_anchors"]
+
+
+COMPILE = nn.Module.compile
+
+
+def losses_of(home: Path, *, compiled: bool) -> list[float]:
+    """In a process of its own: what checks the types in tests cannot be compiled."""
+    # What is captured is compared; to make machine code of it takes minutes.
+    nn.Module.compile = lambda self: COMPILE(self, backend="eager")  # type: ignore[assignment, method-assign]
+    settings = {"runtime.compile": compiled, "pipeline.teacher": "none", "stages.transfer.steps": 3}
+    run_cell(config(1, **settings), home=home, log=nothing, progress=nothing)
+    return [float(row["loss"]) for row in history(home)]
+
+
+@pytest.mark.slow
+def test_a_compiled_model_has_the_same_losses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    counts = toycity.ToycityCounts(source=8, train=24, val=4)
+    monkeypatch.setattr(toycity, "DEFAULT_COUNTS", counts)
+    plain, compiled = tmp_path / "plain", tmp_path / "compiled"
+    settings = {"pipeline.teacher": "none"}
+    plan_cell(config(1, **settings), home=plain)  # draws the data
+    shutil.copytree(plain, compiled)
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        expected = pool.apply(losses_of, (plain,), {"compiled": False})
+        found = pool.apply(losses_of, (compiled,), {"compiled": True})
+    assert len(found) == 3
+    assert found == pytest.approx(expected, rel=1e-4)
