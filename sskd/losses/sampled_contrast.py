@@ -236,17 +236,17 @@ class _Contrast(torch.autograd.Function):
         for tile in tiles:
             own = scratch.take("own", anchors, tile.anchors)
             theirs = scratch.take("theirs", anchors if pool is None else pool, tile.candidates)
-            positive = cosine[tile.anchors]
+            positive = cosine.take(tile.anchors)
             cosines = scratch.product("cosines", own, theirs.mT)
             observe(tile, positive, cosines)
             out = slopes(positive, cosines, tile.kept)
-            counted = weighs[tile.anchors] * tile.complete
+            counted = weighs.take(tile.anchors) * tile.complete
             total += torch.dot(out.losses.flatten(), counted.flatten())
             factor = (out.factor * counted)[..., None]
             if gradient is not None:
                 part = scratch.product("own slopes", out.negatives, theirs).mul_(factor)
                 gradient.index_add_(0, tile.anchors.flatten(), part.flatten(0, 1))
-                pull.index_put_((tile.anchors,), out.positive * counted, accumulate=True)
+                pull.index_add_(0, tile.anchors.flatten(), (out.positive * counted).flatten())
             if teaches is not None:
                 part = scratch.product("slopes", out.negatives.mT, own.mul_(factor))
                 teaches.index_add_(0, tile.candidates.flatten(), part.flatten(0, 1))
@@ -273,21 +273,22 @@ def _observe(
 ) -> None:
     """Write what a tile says into ``rows``."""
     rows.possible[tile.anchors] = tile.complete
-    rows.repeated[tile.anchors] = tile.repeated
+    if not law.replacement:
+        rows.repeated[tile.anchors] = tile.repeated
     if tile.first_try:
         rows.again[tile.anchors] = ~tile.complete
     if tile.watch is None:
         return
-    step, scores, log_total, fair = tile.watch
-    own, kept = tile.anchors[:, ::step], tile.kept[:, ::step]
+    seen, scores, log_total, fair = tile.watch
+    own, kept, candidates = tile.anchors[seen], tile.kept[seen], tile.candidates[seen[0]]
     rows.watched[own] = fair
-    rows.positive_cosine[own] = positive[:, ::step]
-    rows.negative_cosine[own] = (kept * cosines[:, ::step]).sum(dim=-1) / law.num_negatives
+    rows.positive_cosine[own] = positive[seen]
+    rows.negative_cosine[own] = (kept * cosines[seen]).sum(dim=-1) / law.num_negatives
     same, judged = same_instance(
         anchors.instances[own],
         anchors.images[own],
-        pool.instances[tile.candidates],
-        pool.images[tile.candidates],
+        pool.instances[candidates],
+        pool.images[candidates],
     )
     rows.same[own] = same.to(kept).mul_(kept).sum(dim=-1)
     rows.judged[own] = judged.to(kept).mul_(kept).sum(dim=-1)
