@@ -126,6 +126,7 @@ def propose(
     own: Int[Tensor, " n"] | None,
     generator: torch.Generator,
     group: int = GROUP,
+    scratch: Scratch | None = None,
 ) -> Iterator[Tile]:
     """Draw every anchor's negatives.
 
@@ -140,6 +141,7 @@ def propose(
             own.
         generator: Source of all draws, on any device.
         group: Anchors that share proposals, at most.
+        scratch: Memory that is free again whenever a tile is yielded.
 
     Yields:
         Each anchor once with its negatives, if it has any. An anchor that came without is in a
@@ -159,7 +161,7 @@ def propose(
     fair = torch.zeros_like(needs, dtype=torch.bool)
     table = score_table(pool)
     own_table = table if pool is anchors else score_table(anchors)
-    scratch = Scratch(table)
+    scratch = scratch or Scratch(table)
     draw = _Draw(anchors, pool, own, law, pools, generator, own_table, table, fair, scratch)
     fair[rows[::every]] = True
     tried = False

@@ -182,7 +182,8 @@ def sampled_contrast(
         surprise=positives.new_zeros(n),
     )
     own = torch.arange(n, device=counts.device) if pool is anchors else None
-    tiles = propose(anchors, pool, law, own=own, generator=generator, group=group)
+    scratch = Scratch(anchors.embeddings)
+    tiles = propose(anchors, pool, law, own=own, generator=generator, group=group, scratch=scratch)
 
     def slopes(positive: Tensor, cosines: Tensor, kept: Tensor) -> Slopes:
         return LOSSES[loss](
@@ -203,6 +204,7 @@ def sampled_contrast(
         positives,
         counts,
         tiles,
+        scratch,
         slopes,
         observe,
     )
@@ -221,6 +223,7 @@ class _Contrast(torch.autograd.Function):
         positives: Tensor,
         counts: Tensor,
         tiles: Iterator[Tile],
+        scratch: Scratch,
         slopes: Callable[[Tensor, Tensor, Tensor], Slopes],
         observe: Callable[[Tile, Tensor, Tensor], None],
     ) -> Tensor:
@@ -232,7 +235,6 @@ class _Contrast(torch.autograd.Function):
         cosine = torch.einsum("nd,nd->n", anchors, positives)
         pull = torch.zeros_like(cosine)
         weighs = counts.to(anchors.dtype)
-        scratch = Scratch(anchors)
         for tile in tiles:
             own = scratch.take("own", anchors, tile.anchors)
             theirs = scratch.take("theirs", anchors if pool is None else pool, tile.candidates)
@@ -248,8 +250,9 @@ class _Contrast(torch.autograd.Function):
                 gradient.index_add_(0, tile.anchors.flatten(), part.flatten(0, 1))
                 pull.index_add_(0, tile.anchors.flatten(), (out.positive * counted).flatten())
             if teaches is not None:
-                part = scratch.product("slopes", out.negatives.mT, own.mul_(factor))
-                teaches.index_add_(0, tile.candidates.flatten(), part.flatten(0, 1))
+                # In the place of what was read for the last time.
+                torch.bmm(out.negatives.mT, own.mul_(factor), out=theirs)
+                teaches.index_add_(0, tile.candidates.flatten(), theirs.flatten(0, 1))
         if gradient is not None:
             gradient.addcmul_(pull[:, None], positives)
         ctx.gradients = (gradient, pool_gradient)
@@ -259,7 +262,7 @@ class _Contrast(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
         gradients = [None if part is None else part * slope for part in ctx.gradients]
-        return (*gradients, None, None, None, None, None)
+        return (*gradients, None, None, None, None, None, None)
 
 
 def _observe(
