@@ -23,7 +23,7 @@ from sskd.losses.negatives import ROUNDING, Locations
 __all__ = [
     "EXTRA",
     "accept",
-    "draw_directions",
+    "draw_sides",
     "first_of_each",
     "keep_first",
     "score_table",
@@ -35,9 +35,9 @@ EXTRA = 4
 
 
 def score_table(locations: Locations) -> Float[Tensor, "n v_plus_4"]:
-    """Score vectors, with room for what acceptance needs, and 1 in the last column."""
+    """Score vectors, with room for the side of the test of whoever the row is taken for."""
     n = len(locations.images)
-    extra = locations.class_scores.new_ones(n, EXTRA)
+    extra = locations.class_scores.new_empty(n, EXTRA)
     return torch.cat([locations.slot_scores, locations.class_scores, extra], dim=1)
 
 
@@ -49,17 +49,17 @@ def weigh(
     generator: torch.Generator,
 ) -> None:
     """Draw every anchor's direction, and write its side of the test into its row."""
-    directions = draw_directions((len(table),), generator, table)
+    sides = draw_sides((len(table),), generator, table)
     if exponent == 1:
-        directions.mul_(bound[:, None] / 2)
-        table[:, -1] = bound / 2 + (ROUNDING - 1)
-    table[:, -EXTRA:-1] = directions
+        sides.mul_(bound[:, None] / 2)[:, -1].add_(ROUNDING - 1)
+    else:
+        sides[:, -1] = bound
+    table[:, -EXTRA:] = sides
 
 
 def accept(
     own: Float[Tensor, "g t v_plus_4"],
     theirs: Float[Tensor, "g r v_plus_4"],
-    bound: Float[Tensor, "g t"],
     *,
     exponent: float,
 ) -> Float[Tensor, "g t r"]:
@@ -67,14 +67,13 @@ def accept(
 
     Args:
         own: Rows of ``weigh``.
-        theirs: Rows of ``score_table`` with a direction each.
-        bound: Of the anchors' ``d``.
+        theirs: Rows of ``score_table`` that end in ``draw_sides``.
         exponent: Of ``d``.
     """
     if exponent == 1:
         return (own @ theirs.mT).lt_(0)
     uniform = own[..., -EXTRA:-1] @ theirs[..., -EXTRA:-1].mT
-    uniform.add_(1).div_(2).clamp_(0, 1).pow_(1 / exponent).mul_(bound[..., None]).add_(ROUNDING)
+    uniform.add_(1).div_(2).clamp_(0, 1).pow_(1 / exponent).mul_(own[..., -1:]).add_(ROUNDING)
     return uniform.baddbmm_(own[..., :-EXTRA], theirs[..., :-EXTRA].mT).lt_(1)
 
 
@@ -104,13 +103,17 @@ def keep_first(accepted: Float[Tensor, "g t r"], number: int) -> Bool[Tensor, "g
     return complete
 
 
-def draw_directions(
+def draw_sides(
     shape: tuple[int, ...], generator: torch.Generator, like: Tensor
-) -> Float[Tensor, "*shape 3"]:
-    """Uniform on the unit sphere."""
+) -> Float[Tensor, "*shape 4"]:
+    """Directions, uniform on the unit sphere, and 1 behind them."""
     drawn = torch.rand(2, *shape, generator=generator, device=generator.device, dtype=like.dtype)
     height, turn = drawn.to(like.device)
     height = height.mul(2).sub_(1)
     turn = turn.mul(2 * math.pi)
     flat = (1 - height.square()).sqrt_()
-    return torch.stack([flat * turn.cos(), flat * turn.sin(), height], dim=-1)
+    sides = like.new_ones(*shape, EXTRA)
+    sides[..., 0] = flat * turn.cos()
+    sides[..., 1] = flat * turn.sin()
+    sides[..., 2] = height
+    return sides

@@ -26,8 +26,8 @@ class Pools:
 
     of: Int[Tensor, " n"]
     """Which pool is the anchor's."""
-    order: Int[Tensor, " q"]
-    """The locations, image after image."""
+    order: Int[Tensor, " twice_q"]
+    """The locations, image after image, and once more for who goes round the end."""
     start: Int[Tensor, " p"]
     """Where in ``order`` a pool begins."""
     size: Int[Tensor, " p"]
@@ -83,7 +83,7 @@ def make_pools(
     if exponent > 1:
         rate = rate.pow(exponent)  # a mean of powers is at least the power of the mean
     rate = torch.where(possible, rate, torch.nan)
-    return Pools(of, order, start, size, images if disjoint else None, bound, rate)
+    return Pools(of, order.repeat(2), start, size, images if disjoint else None, bound, rate)
 
 
 def _bounds(
@@ -115,13 +115,14 @@ def _bounds(
         theirs, own = getattr(pool, field), getattr(anchors, field)
         common = 0.0 if visible is not None else theirs.mean(dim=0)
         counted = 1.0 if visible is None else visible.to(theirs)
-        centres = (weights * counted).T @ (theirs - common) / total[:, None]
-        squares, lengths = _squares(theirs, common, centres)
+        shifted = theirs - common
+        centres = (weights * counted).T @ shifted / total[:, None]
+        squares, lengths = _squares(theirs, shifted, centres)
         offsets = centres.square().sum(dim=1)
         apart = apart + counted * squares + offsets
         lacking = lacking - counted * lengths
         if pool is not anchors:
-            squares, lengths = _squares(own, common, centres)
+            squares, lengths = _squares(own, own - common, centres)
         here, missing = here + squares + offsets, missing - lengths
     here, missing = here.clamp(min=0).gather(1, of[:, None])[:, 0], missing[:, 0]
     apart = apart.clamp(min=0) * weights
@@ -134,10 +135,9 @@ def _bounds(
 
 
 def _squares(
-    vectors: Float[Tensor, "n v"], common: Tensor | float, centres: Float[Tensor, "p v"]
+    vectors: Float[Tensor, "n v"], shifted: Float[Tensor, "n v"], centres: Float[Tensor, "p v"]
 ) -> tuple[Float[Tensor, "n p"], Float[Tensor, "n 1"]]:
     """``|x - c|^2 - |c|^2`` of vectors less a common part, rather too large; and ``|y|^2``."""
     lengths = torch.linalg.vector_norm(vectors, dim=1, keepdim=True).square()
-    shifted = vectors - common
     squares = torch.linalg.vector_norm(shifted, dim=1, keepdim=True).square()
     return torch.addmm(squares * (1 + 2 * ROUNDING), shifted, centres.T, alpha=-2), lengths

@@ -28,7 +28,7 @@ from torch.nn import functional
 from sskd.losses.acceptance import (
     EXTRA,
     accept,
-    draw_directions,
+    draw_sides,
     first_of_each,
     keep_first,
     score_table,
@@ -89,8 +89,8 @@ class Law(NamedTuple):
 class Watch(NamedTuple):
     """What the diagnostics need to know of the draw, for w anchors of each group."""
 
-    step: int
-    """It is every so-manieth."""
+    of: tuple[slice, slice]
+    """Which groups of the tile, and which anchors of them."""
     scores: Float[Tensor, "g w r"]
     """``d`` of every pair, to its rounding."""
     log_total: Float[Tensor, "g w"]
@@ -126,6 +126,7 @@ def propose(
     own: Int[Tensor, " n"] | None,
     generator: torch.Generator,
     group: int = GROUP,
+    scratch: Scratch | None = None,
 ) -> Iterator[Tile]:
     """Draw every anchor's negatives.
 
@@ -140,6 +141,7 @@ def propose(
             own.
         generator: Source of all draws, on any device.
         group: Anchors that share proposals, at most.
+        scratch: Memory that is free again whenever a tile is yielded.
 
     Yields:
         Each anchor once with its negatives, if it has any. An anchor that came without is in a
@@ -154,25 +156,26 @@ def propose(
         cross_image_slots=law.cross_image_slots,
     )
     needs = _needs(pools, law.num_negatives)
-    possible = torch.nonzero(~needs.isnan())[:, 0]
-    every = max(1, len(possible) // WATCHED)
+    rows, left = (torch.nonzero(which)[:, 0] for which in (needs.isinf(), needs.isfinite()))
+    every = max(1, (len(rows) + len(left)) // WATCHED)
     fair = torch.zeros_like(needs, dtype=torch.bool)
-    own_table, table = score_table(anchors), score_table(pool)
-    scratch = Scratch(table)
+    table = score_table(pool)
+    own_table = table if pool is anchors else score_table(anchors)
+    scratch = scratch or Scratch(table)
     draw = _Draw(anchors, pool, own, law, pools, generator, own_table, table, fair, scratch)
-    costly = needs[possible].isinf()
-    rows, left = possible[costly], possible[~costly]
     fair[rows[::every]] = True
     tried = False
     short = []
     for _ in range(ROUNDS):
         if not len(left) or (tried and len(left) * len(pool.images) <= FEW):
             break
-        left = left[pools.of[left].argsort(stable=True)]
+        if len(pools.size) > 1:
+            left = left[pools.of[left].argsort(stable=True)]
         number = _number(needs[left])
         later = needs[left] > REACH * number
         limit = min(group, max(1, TABLE // number))
-        groups, of, rest = _groups(left[~later], pools.of[left[~later]], limit)
+        now = left[~later]
+        groups, of, rest = _groups(now, pools.of[now], limit)
         rest = torch.cat([rest, left[later]])
         step, watched = 1, len(groups)
         if not tried:
@@ -181,13 +184,13 @@ def propose(
             fair[rest[::every]] = True
         weigh(draw.own_table, pools.bound, exponent=law.exponent, generator=generator)
         candidates = draw.candidates(of, number)
-        directions = draw_directions(candidates.shape, generator, draw.table)
+        sides = draw_sides(candidates.shape, generator, draw.table)
         complete = []
         size = max(1, TABLE // (number * groups.shape[1]))
         for first in range(0, len(groups), size):
             some = slice(first, first + size)
-            seen = step if first < watched else 0
-            tile = draw.tile(groups[some], of[some], candidates[some], directions[some], seen)
+            seen = slice(max(0, watched - first)), slice(None, None, step)
+            tile = draw.tile(groups[some], of[some], candidates[some], sides[some], seen)
             complete.append(tile.complete)
             if not law.replacement:
                 short.append(_accepted_by_the_short(tile, law.num_negatives))
@@ -225,36 +228,34 @@ class _Draw:
         )
         start, size = self.pools.start[of], self.pools.size[of]
         place = (drawn.to(of.device) * size[:, None]).long() + start[:, None]
-        return self.pools.order[place.remainder_(len(self.pools.order))]
+        return self.pools.order[place]
 
     def tile(
         self,
         rows: Int[Tensor, "g t"],
         of: Int[Tensor, " g"],
         candidates: Int[Tensor, "g r"],
-        directions: Float[Tensor, "g r 3"],
-        step: int,
+        sides: Float[Tensor, "g r 4"],
+        seen: tuple[slice, slice],
     ) -> Tile:
-        """Who keeps which candidates; every so-manieth anchor is watched, none if ``step`` is 0."""
+        """Who keeps which candidates, where some anchors of some groups are watched."""
         law = self.law
         own = self.scratch.take("own", self.own_table, rows)
         theirs = self.scratch.take("theirs", self.table, candidates)
-        theirs[..., -EXTRA:-1] = directions
+        theirs[..., -EXTRA:] = sides
         if self.pools.slots_of is not None:
             elsewhere = self.pool.images[candidates] != self.pools.slots_of[of][:, None]
             theirs[..., : self.anchors.slot_scores.shape[1]].masked_fill_(elsewhere[..., None], 0)
-        bound = self.pools.bound[rows]
-        accepted = accept(own, theirs, bound, exponent=law.exponent)
+        accepted = accept(own, theirs, exponent=law.exponent)
         if self.own is not None and own.shape[-1] == EXTRA:  # with a score, one's own is 0
             accepted.mul_(self.own[rows][..., None] != candidates[:, None])
         watch = None
-        if step:
-            share = accepted[:, ::step].mean(dim=-1).clamp(min=1 / candidates.shape[1])
-            log_total = (share * self.pools.size[of][:, None]).log()
-            log_total += law.exponent * bound[:, ::step].log()
-            vectors = own[:, ::step, :-EXTRA]
-            scores = 1 - vectors @ theirs[..., :-EXTRA].mT
-            watch = Watch(step, scores, log_total, self.fair[rows[:, ::step]])
+        if seen[0].stop > 0:
+            share = accepted[seen].mean(dim=-1).clamp(min=1 / candidates.shape[1])
+            log_total = (share * self.pools.size[of[seen[0]]][:, None]).log()
+            log_total += law.exponent * self.pools.bound[rows[seen]].log()
+            scores = 1 - own[seen][..., :-EXTRA] @ theirs[seen[0], :, :-EXTRA].mT
+            watch = Watch(seen, scores, log_total, self.fair[rows[seen]])
         if not law.replacement:
             accepted = first_of_each(accepted, candidates)
         complete = keep_first(accepted, law.num_negatives)
@@ -306,7 +307,12 @@ class _Draw:
                 complete=draw.possible[:, None],
                 repeated=draw.repeated[:, None],
                 first_try=first_try,
-                watch=Watch(1, scores[:, None], log_total[:, None], self.fair[rows][:, None]),
+                watch=Watch(
+                    (slice(None), slice(None)),
+                    scores[:, None],
+                    log_total[:, None],
+                    self.fair[rows][:, None],
+                ),
             )
 
 
@@ -329,9 +335,9 @@ def _needs(pools: Pools, num_negatives: int) -> Float[Tensor, " n"]:
 
 def _number(needs: Float[Tensor, " l"]) -> int:
     """How many proposals serve nearly all of the anchors that do not need far more than most."""
-    ordered = needs.sort().values
-    hardest = ordered[int((1 - PATIENCE) * (len(needs) - 1))]
-    return math.ceil(torch.minimum(hardest, REACH * ordered[len(needs) // 2]).item())
+    hardest = needs.kthvalue(int((1 - PATIENCE) * (len(needs) - 1)) + 1).values
+    median = needs.kthvalue(len(needs) // 2 + 1).values
+    return math.ceil(torch.minimum(hardest, REACH * median).item())
 
 
 def _groups(

@@ -182,7 +182,8 @@ def sampled_contrast(
         surprise=positives.new_zeros(n),
     )
     own = torch.arange(n, device=counts.device) if pool is anchors else None
-    tiles = propose(anchors, pool, law, own=own, generator=generator, group=group)
+    scratch = Scratch(anchors.embeddings)
+    tiles = propose(anchors, pool, law, own=own, generator=generator, group=group, scratch=scratch)
 
     def slopes(positive: Tensor, cosines: Tensor, kept: Tensor) -> Slopes:
         return LOSSES[loss](
@@ -203,6 +204,7 @@ def sampled_contrast(
         positives,
         counts,
         tiles,
+        scratch,
         slopes,
         observe,
     )
@@ -221,6 +223,7 @@ class _Contrast(torch.autograd.Function):
         positives: Tensor,
         counts: Tensor,
         tiles: Iterator[Tile],
+        scratch: Scratch,
         slopes: Callable[[Tensor, Tensor, Tensor], Slopes],
         observe: Callable[[Tile, Tensor, Tensor], None],
     ) -> Tensor:
@@ -232,24 +235,24 @@ class _Contrast(torch.autograd.Function):
         cosine = torch.einsum("nd,nd->n", anchors, positives)
         pull = torch.zeros_like(cosine)
         weighs = counts.to(anchors.dtype)
-        scratch = Scratch(anchors)
         for tile in tiles:
             own = scratch.take("own", anchors, tile.anchors)
             theirs = scratch.take("theirs", anchors if pool is None else pool, tile.candidates)
-            positive = cosine[tile.anchors]
+            positive = cosine.take(tile.anchors)
             cosines = scratch.product("cosines", own, theirs.mT)
             observe(tile, positive, cosines)
             out = slopes(positive, cosines, tile.kept)
-            counted = weighs[tile.anchors] * tile.complete
+            counted = weighs.take(tile.anchors) * tile.complete
             total += torch.dot(out.losses.flatten(), counted.flatten())
             factor = (out.factor * counted)[..., None]
             if gradient is not None:
                 part = scratch.product("own slopes", out.negatives, theirs).mul_(factor)
                 gradient.index_add_(0, tile.anchors.flatten(), part.flatten(0, 1))
-                pull.index_put_((tile.anchors,), out.positive * counted, accumulate=True)
+                pull.index_add_(0, tile.anchors.flatten(), (out.positive * counted).flatten())
             if teaches is not None:
-                part = scratch.product("slopes", out.negatives.mT, own.mul_(factor))
-                teaches.index_add_(0, tile.candidates.flatten(), part.flatten(0, 1))
+                # In the place of what was read for the last time.
+                torch.bmm(out.negatives.mT, own.mul_(factor), out=theirs)
+                teaches.index_add_(0, tile.candidates.flatten(), theirs.flatten(0, 1))
         if gradient is not None:
             gradient.addcmul_(pull[:, None], positives)
         ctx.gradients = (gradient, pool_gradient)
@@ -259,7 +262,7 @@ class _Contrast(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
         gradients = [None if part is None else part * slope for part in ctx.gradients]
-        return (*gradients, None, None, None, None, None)
+        return (*gradients, None, None, None, None, None, None)
 
 
 def _observe(
@@ -273,21 +276,22 @@ def _observe(
 ) -> None:
     """Write what a tile says into ``rows``."""
     rows.possible[tile.anchors] = tile.complete
-    rows.repeated[tile.anchors] = tile.repeated
+    if not law.replacement:
+        rows.repeated[tile.anchors] = tile.repeated
     if tile.first_try:
         rows.again[tile.anchors] = ~tile.complete
     if tile.watch is None:
         return
-    step, scores, log_total, fair = tile.watch
-    own, kept = tile.anchors[:, ::step], tile.kept[:, ::step]
+    seen, scores, log_total, fair = tile.watch
+    own, kept, candidates = tile.anchors[seen], tile.kept[seen], tile.candidates[seen[0]]
     rows.watched[own] = fair
-    rows.positive_cosine[own] = positive[:, ::step]
-    rows.negative_cosine[own] = (kept * cosines[:, ::step]).sum(dim=-1) / law.num_negatives
+    rows.positive_cosine[own] = positive[seen]
+    rows.negative_cosine[own] = (kept * cosines[seen]).sum(dim=-1) / law.num_negatives
     same, judged = same_instance(
         anchors.instances[own],
         anchors.images[own],
-        pool.instances[tile.candidates],
-        pool.images[tile.candidates],
+        pool.instances[candidates],
+        pool.images[candidates],
     )
     rows.same[own] = same.to(kept).mul_(kept).sum(dim=-1)
     rows.judged[own] = judged.to(kept).mul_(kept).sum(dim=-1)
