@@ -31,7 +31,8 @@ def report(
         list[str] | None,
         typer.Argument(
             metavar="[NAME...]",
-            help="Ablations (see `sskd list`). Default: all that have a finished cell.",
+            help="Ablations (see `sskd list`), or sweep-NAME. Default: all ablations that have a "
+            "finished cell.",
         ),
     ] = None,
     formats: Annotated[
@@ -56,7 +57,7 @@ def report(
     finished cell is reported on, and README.md beside the reports has all verdicts on one page.
     A report that is there, and would be written the same, is left as it is.
     """
-    from sskd.cli.resolve import ALL, check_folder, resolve_studies
+    from sskd.cli.resolve import ALL, check_folder, command_of, resolve_studies
     from sskd.reporting.formats import parse_formats
     from sskd.studies.efficiency import EFFICIENCY
 
@@ -77,7 +78,7 @@ def report(
         settings=tuple(settings or ()),
     )
     everything = not names or ALL in names
-    resolved = resolve_studies([ALL] if everything else names or [], options)
+    resolved = resolve_studies([ALL] if everything else names or [], options, sweeps=True)
 
     from sskd.cli.prepare import prepare, report_folder
     from sskd.reporting.analysis import analyse
@@ -96,7 +97,7 @@ def report(
             analyses[-1],
             home=home,
             out=folder,
-            command=options.command(study.ablation.name),
+            command=command_of(study.ablation, options),
             failures=_failures(study, ledger),
             formats=chosen,
             force=force,
