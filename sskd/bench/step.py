@@ -16,14 +16,14 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from sskd.bench.assembled import LibraryDecoder, build_assembled_step
-from sskd.config import Config
-from sskd.data.coco import load_coco
+from sskd.config import Config, TrainingConfig
+from sskd.data.coco import CocoData, load_coco
 from sskd.data.loader import Loader
 from sskd.data.toycity import ToycityCounts, generate
 from sskd.engine.environment import environment, peak_memory_bytes, settle_process
 from sskd.engine.fit import Step, derive_seed, fit
 from sskd.engine.materials import make_accelerator
-from sskd.engine.stages import plan_stages
+from sskd.engine.stages import Stage, plan_stages
 from sskd.engine.step import build_step
 from sskd.losses.memory_bank import MemoryBank
 from sskd.models.parameters import num_parameters
@@ -87,21 +87,8 @@ def measure(
     training = stage.training
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        counts = ToycityCounts(source=0, train=16, val=0)
-        generate(folder, seed=0, counts=counts, size=config.views.crop)
-        scenes = load_coco(folder / "train.json", folder / "images")
-        loader = Loader(
-            scenes,
-            scenes,
-            views=config.views,
-            labeled_batch=training.labeled_batch,
-            unlabeled_batch=training.unlabeled_batch,
-            seed=derive_seed("data", 0),
-        )
-        scope = stage.contrast.negatives if stage.contrast is not None else None
-        bank = None
-        if scope is not None and scope.scope == "memory-bank":
-            bank = MemoryBank(size=scope.bank_size, dim=config.student.projection.dim)
+        scenes, loader = _draw_scenes(config, training, folder)
+        bank = _bank(stage, config)
         generator = torch.Generator().manual_seed(0)
         model = build(config.student, num_classes=len(scenes.categories), generator=generator)
         accelerator = make_accelerator(config)
@@ -139,11 +126,7 @@ def measure(
         seconds = median(turns)
         with profile(activities=[ProfilerActivity.CPU], acc_events=True) as profiler:
             run(steps, "profiled steps")
-    totals = {
-        event.key.removeprefix(MARK): event.cpu_time_total / 1e6
-        for event in profiler.key_averages()
-        if event.key.startswith(MARK)
-    }
+    totals = _marked(profiler)
     images = (training.labeled_batch + training.unlabeled_batch) * steps
     return {
         "scale": config.scale,
@@ -157,6 +140,38 @@ def measure(
         "peak_memory_bytes": peak,
         "environment": environment(str(accelerator.device), config.numerics.threads),
     } | ({"assembled_seconds": median(other_turns)} if compare else {})
+
+
+def _draw_scenes(config: Config, training: TrainingConfig, folder: Path) -> tuple[CocoData, Loader]:
+    """Scenes as large as the views, labeled and unlabeled ones alike, and batches of them."""
+    counts = ToycityCounts(source=0, train=16, val=0)
+    generate(folder, seed=0, counts=counts, size=config.views.crop)
+    scenes = load_coco(folder / "train.json", folder / "images")
+    loader = Loader(
+        scenes,
+        scenes,
+        views=config.views,
+        labeled_batch=training.labeled_batch,
+        unlabeled_batch=training.unlabeled_batch,
+        seed=derive_seed("data", 0),
+    )
+    return scenes, loader
+
+
+def _bank(stage: Stage, config: Config) -> MemoryBank | None:
+    negatives = stage.contrast.negatives if stage.contrast is not None else None
+    if negatives is None or negatives.scope != "memory-bank":
+        return None
+    return MemoryBank(size=negatives.bank_size, dim=config.student.projection.dim)
+
+
+def _marked(profiler: profile) -> dict[str, float]:
+    """Seconds of each part, over all profiled steps."""
+    return {
+        event.key.removeprefix(MARK): event.cpu_time_total / 1e6
+        for event in profiler.key_averages()
+        if event.key.startswith(MARK)
+    }
 
 
 def _shares(totals: Mapping[str, float]) -> dict[str, float]:

@@ -14,11 +14,12 @@ from sskd.cli.errors import SOME_FAILED
 from sskd.cli.options import LaunchOptions
 from sskd.cli.plan_view import print_plan
 from sskd.cli.prepare import check_models, default_workers, prepare, report_folder
+from sskd.cli.report import say_report
 from sskd.cli.resolve import check_folder
 from sskd.cli.running import run_studies, show_table
 from sskd.reporting.analysis import analyse
 from sskd.reporting.index import write_index
-from sskd.reporting.report import write_analysis
+from sskd.reporting.report import write_report
 from sskd.studies.cells import PlannedCell
 from sskd.studies.declaration import Ablation
 
@@ -67,14 +68,14 @@ def conduct(
     analyses = []
     for study, result, command in zip(studies, results, commands, strict=True):
         analyses.append(analyse(study.ablation, study.cells, home=home))
-        path = write_analysis(
+        written = write_report(
             analyses[-1], home=home, out=folder, command=command, failures=result.failures
         )
         show_table(study, analyses[-1], home)
         if len(studies) == 1:
             seeds = sorted({cell.seed for cell in study.cells})
             print_table(("variant", *(f"seed {seed}" for seed in seeds)), result.rows)
-        say(f"report: {path}")
+        say_report(written)
     if index:
         say(f"index: {write_index(analyses, out=folder, suffix='md', not_begun=())}")
     if any(result.failures for result in results):

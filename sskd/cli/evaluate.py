@@ -1,12 +1,20 @@
 """``sskd evaluate``: one checkpoint on one data set."""
 
+import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sskd.cli.console import percent, print_table, say
 from sskd.cli.options import Data, Home
+
+if TYPE_CHECKING:
+    from sskd.cli.checkpoints import Checkpoint
+    from sskd.data.coco import CocoData
+    from sskd.engine.cityscapes import OfficialResult
+    from sskd.engine.evaluate import EvaluationResult
+    from sskd.models.contract import InstanceModel
 
 __all__ = ["evaluate"]
 
@@ -36,20 +44,14 @@ def evaluate(
     COCO's AP; for Cityscapes also the benchmark's own, if asked for here or by the model's
     evaluation.cityscapes.
     """
-    import tempfile
-
-    import torch
-
     from sskd.cli.checkpoints import find_checkpoint
     from sskd.cli.progress import open_display
     from sskd.data.coco import load_coco
     from sskd.data.datasets import open_dataset
-    from sskd.engine.checkpoint import load_weights
     from sskd.engine.cityscapes import Exporter, check_official, official_ap
     from sskd.engine.environment import settle_process
     from sskd.engine.evaluate import evaluate as measure
     from sskd.engine.materials import make_accelerator
-    from sskd.models.build import build_model
 
     found = find_checkpoint(checkpoint, home=home)
     config = found.config
@@ -59,23 +61,11 @@ def evaluate(
     )
     root = check_official(dataset) if official else None
     val = load_coco(dataset.val_json, dataset.val_images)
-    names = [category.name for category in val.categories]
     if data is not None and data != config.data.name:
-        own = open_dataset(home, config.data.name)
-        known = [c.name for c in load_coco(own.train_json, own.images).categories]
-        if names != known:
-            raise ValueError(
-                f"{dataset.name} has the classes {', '.join(names)}; "
-                f"the model predicts {', '.join(known)}"
-            )
+        _check_classes(val, dataset.name, config.data.name, home)
     settle_process(config.numerics.threads)
     device = make_accelerator(config).device
-    model = build_model(
-        getattr(config, found.role),
-        classes=names,
-        generator=torch.Generator().manual_seed(0),  # its weights are loaded next
-    )
-    load_weights(found.stage.weights, model)
+    model = _load_model(found, val)
     with tempfile.TemporaryDirectory() as folder, open_display() as display:
         place = cityscapes_results or Path(folder) / "predictions"
         export = Exporter(val, place) if root is not None else None
@@ -91,6 +81,40 @@ def evaluate(
         if root is not None and export is not None:
             benchmark = official_ap(val, export, root, progress=display)
     say(f"{found.stage.name} ({found.stage.key[:16]}) on {dataset.name}, {len(val.images)} images")
+    _print(result, benchmark)
+    if cityscapes_results is not None:
+        say(f"wrote the predictions to {cityscapes_results}")
+
+
+def _check_classes(val: "CocoData", name: str, trained_on: str, home: Path) -> None:
+    from sskd.data.coco import load_coco
+    from sskd.data.datasets import open_dataset
+
+    own = open_dataset(home, trained_on)
+    known = [c.name for c in load_coco(own.train_json, own.images).categories]
+    names = [category.name for category in val.categories]
+    if names != known:
+        raise ValueError(
+            f"{name} has the classes {', '.join(names)}; the model predicts {', '.join(known)}"
+        )
+
+
+def _load_model(found: "Checkpoint", val: "CocoData") -> "InstanceModel":
+    import torch
+
+    from sskd.engine.checkpoint import load_weights
+    from sskd.models.build import build_model
+
+    model = build_model(
+        getattr(found.config, found.role),
+        classes=[category.name for category in val.categories],
+        generator=torch.Generator().manual_seed(0),  # its weights are loaded next
+    )
+    load_weights(found.stage.weights, model)
+    return model
+
+
+def _print(result: "EvaluationResult", benchmark: "OfficialResult | None") -> None:
     values = {
         "AP": result.mask_ap,
         "AP50": result.mask_ap50,
@@ -109,5 +133,3 @@ def evaluate(
             ("by cityscapesscripts", "%"),
             [(name, percent(value)) for name, value in (values | benchmark.per_class).items()],
         )
-    if cityscapes_results is not None:
-        say(f"wrote the predictions to {cityscapes_results}")

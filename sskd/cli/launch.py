@@ -126,7 +126,10 @@ def ablate(
 def plan(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME...]", help="Ablations (see `sskd list`). Default: all."),
+        typer.Argument(
+            metavar="[NAME...]",
+            help="Ablations (see `sskd list`), or sweep-NAME. Default: all ablations.",
+        ),
     ] = None,
     scale: Scale = "tiny",
     data: Data = None,
@@ -146,7 +149,7 @@ def plan(
         settings=tuple(settings or ()),
         seeds=seeds,
     )
-    resolved = resolve_studies(names or [ALL], options)
+    resolved = resolve_studies(names or [ALL], options, sweeps=True)
     _announce(resolved, seeds)
 
     from sskd.cli.plan_view import print_plan

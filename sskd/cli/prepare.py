@@ -7,14 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from sskd.cli.doctor import available_cores
 from sskd.cli.progress import open_display
 from sskd.config import Config
 from sskd.data.datasets import TOYCITY, list_datasets
 from sskd.engine.run import CellPlan, assume_cell, plan_cell
-from sskd.models.build import check_weights
 from sskd.studies.cells import PlannedCell, experiment_name, identify
 from sskd.studies.declaration import Ablation
 
@@ -99,6 +96,10 @@ def check_models(cells: Sequence[PlannedCell], plans: Sequence[CellPlan]) -> Non
         for cell, plan in zip(cells, plans, strict=True)
         if any(stage.role == "teacher" and not stage.done for stage in plan.stages)
     ]
+    if not needed:
+        return  # importing the models takes seconds
+    from sskd.models.build import check_weights
+
     for number, teacher in enumerate(needed):
         if teacher not in needed[:number]:
             check_weights(teacher)
@@ -106,6 +107,8 @@ def check_models(cells: Sequence[PlannedCell], plans: Sequence[CellPlan]) -> Non
 
 def default_workers(studies: Sequence[PreparedStudy]) -> int:
     """Cells at once if nobody says how many: what the cores carry; one where a GPU is used."""
+    import torch
+
     configs = [cell.config for study in studies for cell in study.cells]
     left = len({p.fingerprint for study in studies for p in study.plans if not p.done})
     if torch.cuda.is_available() and any(c.runtime.device != "cpu" for c in configs):

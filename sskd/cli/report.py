@@ -20,9 +20,10 @@ from sskd.cli.options import (
 
 if TYPE_CHECKING:
     from sskd.cli.prepare import PreparedStudy
+    from sskd.reporting.report import Written
     from sskd.studies.ledger import StudyStatus
 
-__all__ = ["report"]
+__all__ = ["report", "say_report"]
 
 
 def report(
@@ -30,7 +31,8 @@ def report(
         list[str] | None,
         typer.Argument(
             metavar="[NAME...]",
-            help="Ablations (see `sskd list`). Default: all that have a finished cell.",
+            help="Ablations (see `sskd list`), or sweep-NAME. Default: all ablations that have a "
+            "finished cell.",
         ),
     ] = None,
     formats: Annotated[
@@ -42,16 +44,20 @@ def report(
     seeds: Seeds = 3,
     label_fraction: LabelFraction = None,
     settings: Settings = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Write and draw what has not changed, too.")
+    ] = False,
     out: Out = None,
     home: Home = Path("runs"),
 ) -> None:
-    """Write reports again; computes nothing.
+    """Write reports; computes nothing.
 
     From the records that exist: a cell that is missing prints as missing, with the command that
     fills it. Give the same options as to `sskd ablate`. Without a name, every ablation that has a
     finished cell is reported on, and README.md beside the reports has all verdicts on one page.
+    A report that is there, and would be written the same, is left as it is.
     """
-    from sskd.cli.resolve import ALL, check_folder, resolve_studies
+    from sskd.cli.resolve import ALL, check_folder, command_of, resolve_studies
     from sskd.reporting.formats import parse_formats
     from sskd.studies.efficiency import EFFICIENCY
 
@@ -72,12 +78,12 @@ def report(
         settings=tuple(settings or ()),
     )
     everything = not names or ALL in names
-    resolved = resolve_studies([ALL] if everything else names or [], options)
+    resolved = resolve_studies([ALL] if everything else names or [], options, sweeps=True)
 
     from sskd.cli.prepare import prepare, report_folder
     from sskd.reporting.analysis import analyse
     from sskd.reporting.index import write_index
-    from sskd.reporting.report import write_analysis
+    from sskd.reporting.report import write_report
 
     studies = [prepare(ablation, planned, home) for ablation, planned in resolved]
     begun = [s for s in studies if not everything or any(plan.done for plan in s.plans)]
@@ -87,20 +93,26 @@ def report(
     analyses = []
     for study in begun:
         analyses.append(analyse(study.ablation, study.cells, home=home))
-        path = write_analysis(
+        written = write_report(
             analyses[-1],
             home=home,
             out=folder,
-            command=options.command(study.ablation.name),
+            command=command_of(study.ablation, options),
             failures=_failures(study, ledger),
             formats=chosen,
+            force=force,
         )
-        say(f"report: {path}")
+        say_report(written)
     if everything:
         rest = [study.ablation.name for study in studies if study not in begun]
         suffix = next((form for form in ("md", "html") if form in chosen), chosen[0])
         path = write_index(analyses, out=folder, suffix=suffix, not_begun=rest)
         say(f"index: {path}")
+
+
+def say_report(written: "Written") -> None:
+    """Say where a report is, and whether it is older than the command."""
+    say(f"report: {written.path}{'' if written.changed else ' (unchanged)'}")
 
 
 def _ledger(home: Path) -> "Sequence[StudyStatus]":

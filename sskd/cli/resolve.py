@@ -14,12 +14,15 @@ from sskd.cli.options import LaunchOptions
 from sskd.config import Config, base_for, build_config, load_scale, parse_overrides
 from sskd.studies.cells import PlannedCell, Varied, cells
 from sskd.studies.declaration import Ablation, find_declarations, load_ablation
+from sskd.studies.grid import as_ablation
+from sskd.studies.sweep_files import Search, load_sweep_file
 
 __all__ = [
     "ALL",
     "base_and_changes",
     "check_folder",
     "check_threads",
+    "command_of",
     "resolve_ablation",
     "resolve_single",
     "resolve_studies",
@@ -28,13 +31,21 @@ __all__ = [
 ALL = "all"
 """In the place of names: every ablation."""
 
+SWEEP = "sweep-"
+"""Before a sweep's name in the name of its report: an ablation may have the same name."""
+
 
 def resolve_studies(
-    names: Sequence[str], options: LaunchOptions
+    names: Sequence[str], options: LaunchOptions, *, sweeps: bool = False
 ) -> list[tuple[Ablation, list[PlannedCell]]]:
     """Ablations, each once, with their cells, not yet identified.
 
     Of all ablations, those that vary what the options set are left out, and the user is told.
+
+    Args:
+        names: Of ablations, or ``ALL``.
+        options: Of the command.
+        sweeps: Whether a name may be that of a sweep of declared values.
 
     Raises:
         ValueError: One line on the first mistake in declarations, settings, threads or home.
@@ -43,7 +54,7 @@ def resolve_studies(
     if everything:
         names = sorted(find_declarations(Path.cwd()))
     studies = []
-    for ablation in [load_ablation(name, Path.cwd()) for name in dict.fromkeys(names)]:
+    for ablation in [_load(name, options, sweeps=sweeps) for name in dict.fromkeys(names)]:
         try:
             studies.append((ablation, resolve_ablation(ablation, options)))
         except Varied as error:
@@ -53,6 +64,13 @@ def resolve_studies(
     if not studies:
         raise ValueError("every ablation varies what the options set; leave one of the options out")
     return studies
+
+
+def command_of(ablation: Ablation, options: LaunchOptions) -> str:
+    """What computes an ablation, or a sweep of declared values, as the reader would type it."""
+    if ablation.name.startswith(SWEEP) and ablation.path.parent.name == "sweeps":
+        return options.spell("sweep", ablation.path.stem)
+    return options.command(ablation.name)
 
 
 def resolve_ablation(ablation: Ablation, options: LaunchOptions) -> list[PlannedCell]:
@@ -128,3 +146,28 @@ def check_threads(configs: Iterable[Config], options: LaunchOptions) -> None:
             f"{threads * workers} cores, but there are {cores}; lower one of the two "
             "(numerics.threads is part of a run's identity), or add --oversubscribe"
         )
+
+
+def _load(name: str, options: LaunchOptions, *, sweeps: bool) -> Ablation:
+    cwd = Path.cwd()
+    own, known = name.removeprefix(SWEEP), find_declarations(cwd, "sweeps")
+    if name in find_declarations(cwd) or own not in known:
+        return load_ablation(name, cwd)
+    declared = load_sweep_file(known[own])
+    if isinstance(declared, Search):
+        raise ValueError(
+            f"{name}: a search, not an ablation; `sskd sweep {own} --dry-run` plans it, and "
+            f"`sskd sweep {own}` runs what is left and writes its report"
+        )
+    if not sweeps:
+        raise ValueError(f"{name}: a sweep, not an ablation; `sskd sweep {own}` runs it")
+    base, changes = base_and_changes(options)
+    return as_ablation(
+        declared.param,
+        declared.at(options.scale),
+        raw=base,
+        changes=changes,
+        base=declared.base,
+        question=declared.question,
+        path=declared.path,
+    )

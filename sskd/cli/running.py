@@ -53,7 +53,7 @@ def run_studies(studies: Sequence[PreparedStudy], *, home: Path, workers: int) -
     with open_display(state) as display:
         show = _Show(display, several)
         outcomes = run_ablations(
-            [Study(study.ablation, study.cells) for study in studies],
+            [Study(study.ablation, study.cells, study.plans) for study in studies],
             home=home,
             run_cell=run_cell,
             plan_cell=plan_cell,

@@ -1,5 +1,7 @@
 """The base settings of a scale, from the YAML files of the package."""
 
+import copy
+from functools import cache
 from importlib import resources
 from typing import Any
 
@@ -49,6 +51,11 @@ def stated_costs(scale: str) -> dict[str, float]:
 
 
 def _scale_file(name: str) -> dict[str, Any]:
+    return copy.deepcopy(_read_scale_file(name))  # callers change it
+
+
+@cache
+def _read_scale_file(name: str) -> dict[str, Any]:
     file = resources.files("sskd").joinpath("scales", name)
     text = file.read_text("utf-8") if file.is_file() else "{}"
     raw: dict[str, Any] = load_yaml(text)

@@ -1,11 +1,14 @@
-"""A cell from its config to its result: the stages in order, each through the store."""
+"""A cell from its config to its result: the stages in order, each through the store.
+
+What trains is imported where a cell is run: it takes seconds, and a plan needs none of it.
+"""
 
 import json
 import time
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -15,20 +18,18 @@ from sskd.data.datasets import DataSet, open_dataset
 from sskd.data.labeled_lists import find_images, read_list
 from sskd.data.splits import Split, make_listed_split, make_split, write_split
 from sskd.engine.cityscapes import OFFICIAL_KEYS, check_official
-from sskd.engine.environment import environment, settle_process
 from sskd.engine.imported_labels import file_hash
-from sskd.engine.materials import Materials, make_accelerator
-from sskd.engine.perform import Outcome, StageLog, perform
-from sskd.engine.samples import draw_samples
 from sskd.engine.stages import FINAL_STAGE, Role, Stage, fingerprint, plan_stages
 from sskd.engine.store import Store, write_json_atomic
 from sskd.types import Progress
+
+if TYPE_CHECKING:
+    from sskd.engine.perform import Outcome, StageLog
 
 __all__ = [
     "CellPlan",
     "CellResult",
     "PlannedStage",
-    "StageLog",
     "assume_cell",
     "plan_cell",
     "run_cell",
@@ -115,7 +116,7 @@ def assume_cell(config: Config) -> CellPlan:
     return CellPlan(name, planned, Path("cells") / name[:16])
 
 
-def run_cell(config: Config, *, home: Path, log: StageLog, progress: Progress) -> CellResult:
+def run_cell(config: Config, *, home: Path, log: "StageLog", progress: Progress) -> CellResult:
     """Run what a cell still needs and write its result.
 
     Args:
@@ -134,6 +135,11 @@ def run_cell(config: Config, *, home: Path, log: StageLog, progress: Progress) -
     finished = _read_result(cell.folder)
     if finished is not None:
         return CellResult(cell.fingerprint, cell.folder, finished)
+    from sskd.engine.environment import environment, settle_process
+    from sskd.engine.materials import Materials, make_accelerator
+    from sskd.engine.perform import perform
+    from sskd.engine.samples import draw_samples
+
     began = time.perf_counter()
     settle_process(config.numerics.threads)
     # Two data sets may number their images alike, and then split alike.
@@ -152,7 +158,10 @@ def run_cell(config: Config, *, home: Path, log: StageLog, progress: Progress) -
     )
     outcomes = [perform(stage, materials, log=log, progress=progress) for stage in cell.stages]
     device = str(make_accelerator(config).device)
-    result = _result(cell, outcomes, device) | {"seconds": time.perf_counter() - began}
+    result = _result(cell, outcomes) | {
+        "environment": environment(device, config.numerics.threads),
+        "seconds": time.perf_counter() - began,
+    }
     evaluation = materials.stored(f"evaluate_{FINAL_STAGE[config.pipeline.final]}")
     draw_samples(materials.measured(), evaluation.folder / "predictions.json", cell.folder)
     write_json_atomic(cell.folder / "result.json", result)
@@ -224,7 +233,7 @@ def _write_spec(cell: _Cell) -> None:
     (cell.folder / "config.yaml").write_text(yaml.safe_dump(dump, sort_keys=False), "utf-8")
 
 
-def _result(cell: _Cell, outcomes: list[Outcome], device: str) -> dict[str, Any]:
+def _result(cell: _Cell, outcomes: "list[Outcome]") -> dict[str, Any]:
     evaluations = {
         outcome.stage.start: outcome.result["metrics"]
         for outcome in outcomes
@@ -251,5 +260,4 @@ def _result(cell: _Cell, outcomes: list[Outcome], device: str) -> dict[str, Any]
             }
             for outcome in outcomes
         ],
-        "environment": environment(device, cell.config.numerics.threads),
     }

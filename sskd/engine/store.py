@@ -258,27 +258,6 @@ class Store:
                 found.append(stage)
         return tuple(found)
 
-    def remove(self, name: str, key: str) -> bool:
-        """Delete a stage, finished or half-done, so that a kill midway leaves no half of it.
-
-        Returns:
-            Whether there was anything to delete.
-
-        Raises:
-            ValueError: If a process is computing the stage now.
-        """
-        final = self.path(key, name)
-        if not final.exists() and not _partial(final).exists():
-            return False
-        lock = FileLock(f"{final}.lock", timeout=0)
-        try:
-            with lock:
-                _discard(final)
-                _discard(_partial(final))
-        except Timeout:
-            raise ValueError(f"{final.name} is being computed; stop that run first") from None
-        return True
-
     @contextmanager
     def _lock(self, final: Path, waiting: Waiting | None) -> Iterator[None]:
         self.root.mkdir(parents=True, exist_ok=True)

@@ -12,8 +12,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from sskd.data.coco import CocoData, load_coco
-from sskd.data.datasets import open_dataset
 from sskd.reporting.analysis import Analysis, Comparison
+from sskd.reporting.pictured import choose_predictions, val_dataset
 from sskd.reporting.records import read_predictions
 from sskd.reporting.scores import Detections, extremes, match, overlaps, score_images, sure
 from sskd.reporting.style import FAINT, INK, house_style, save
@@ -69,11 +69,9 @@ def draw_gallery(
     Raises:
         ValueError: If there is nothing to draw: why, in one line.
     """
-    seed, found = _first_seed(analysis, home)
-    record = next(arm.records[seed] for arm in analysis.arms if arm.name in found)
-    dataset = open_dataset(home, record.config["data"]["name"])
-    if dataset.sha256 != record.sha256:
-        raise ValueError(f"the data set {dataset.name!r} has changed since the cells were run")
+    seed, files = choose_predictions(analysis, home)
+    dataset = val_dataset(analysis, seed, home)
+    found = {name: read_predictions(path) for name, path in files.items()}
     data = load_coco(dataset.val_json, dataset.val_images, check_files=False)
     pairs = [c for c in _pairs(analysis) if {c.arm.name, c.other.name} <= set(found)]
     rows = _cases(data, pairs[:MAX_ROWS], found)
@@ -112,19 +110,6 @@ def draw_gallery(
 
 def _pairs(analysis: Analysis) -> list[Comparison]:
     return analysis.of(analysis.metrics[0])
-
-
-def _first_seed(analysis: Analysis, home: Path) -> tuple[int, dict[str, Detections]]:
-    for seed in analysis.seeds:
-        found = {}
-        for arm in analysis.arms:
-            if seed in arm.records:
-                predictions = read_predictions(home, arm.records[seed])
-                if predictions is not None:
-                    found[arm.name] = predictions
-        if any({c.arm.name, c.other.name} <= set(found) for c in _pairs(analysis)):
-            return seed, found
-    raise ValueError("no variant and its counterpart have both kept their predictions")
 
 
 def _cases(

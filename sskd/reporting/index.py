@@ -38,8 +38,9 @@ def write_index(
     if analyses:
         cell = analyses[0].reference.cells[0]
         title += f": {data_name(cell)} at {cell.config.scale} scale"
-    path = out / "README.md"
-    path.write_text(to_markdown(Document.of("README", title, blocks), out), "utf-8")
+    path, text = out / "README.md", to_markdown(Document.of("README", title, blocks), out)
+    if not path.is_file() or path.read_bytes() != text.encode():
+        path.write_text(text, "utf-8")
     return path
 
 

@@ -15,7 +15,15 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from sskd.engine.stages import FINAL_STAGE
 
-__all__ = ["Record", "StageRecord", "read_history", "read_predictions", "read_record"]
+__all__ = [
+    "Record",
+    "StageRecord",
+    "history_file",
+    "predictions_file",
+    "read_history",
+    "read_predictions",
+    "read_record",
+]
 
 
 class _Part(BaseModel):
@@ -112,7 +120,7 @@ def read_history(home: Path, stage: StageRecord) -> dict[str, tuple[np.ndarray, 
     Returns:
         Metric to (steps int64 (n,), values float64 (n,)); empty where nothing was logged.
     """
-    path = _folder(home, stage) / "metrics.jsonl"
+    path = history_file(home, stage)
     if not path.is_file():
         return {}
     points: dict[str, dict[int, float]] = {}
@@ -134,15 +142,28 @@ def read_history(home: Path, stage: StageRecord) -> dict[str, tuple[np.ndarray, 
     return history
 
 
-def read_predictions(home: Path, record: Record) -> list[dict[str, Any]] | None:
-    """The final model's detections on the validation images: a COCO result list, or ``None``."""
+def history_file(home: Path, stage: StageRecord) -> Path:
+    """Where a stage's metric history is, if it has logged any."""
+    return _folder(home, stage) / "metrics.jsonl"
+
+
+def predictions_file(home: Path, record: Record) -> Path | None:
+    """Where the final model's detections on the validation images are, if they were kept."""
     name = f"evaluate_{record.final_stage}"
     stage = next((s for s in record.stages if s.name == name), None)
-    if stage is None:
-        return None
-    path = _folder(home, stage) / "predictions.json"
-    content = _read_json(path) if path.is_file() else None
-    return content if isinstance(content, list) else None
+    return None if stage is None else _folder(home, stage) / "predictions.json"
+
+
+def read_predictions(path: Path) -> list[dict[str, Any]]:
+    """A COCO result list.
+
+    Raises:
+        ValueError: If the file cannot be read, or is none; one line.
+    """
+    content = _read_json(path)
+    if not isinstance(content, list):
+        raise ValueError(f"{path}: no list of detections")
+    return content
 
 
 def _folder(home: Path, stage: StageRecord) -> Path:

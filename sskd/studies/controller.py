@@ -22,6 +22,7 @@ from sskd.studies.interrupts import Interrupts
 from sskd.studies.ledger import Claim, Ledger, plan_id
 from sskd.studies.lock import study_lock
 from sskd.studies.mirror import Mirror
+from sskd.studies.optuna_studies import optuna_storage
 from sskd.studies.schedule import KnownStage, Schedule
 from sskd.studies.tracking import CellRun
 from sskd.studies.workers import Ended, Pool, describe
@@ -77,6 +78,8 @@ class Study:
     ablation: Ablation
     cells: Sequence[PlannedCell]
     """All of one scale and data set."""
+    plans: Sequence[Identified] = ()
+    """Of the cells, in their order, if they are planned already."""
 
 
 def run_ablations(
@@ -116,7 +119,9 @@ def run_ablations(
     if workers < 1:
         raise ValueError(f"workers must be at least 1, got {workers}")
     home = home.resolve()
-    stages: dict[str, Sequence[KnownStage]] = {}
+    stages: dict[str, Sequence[KnownStage]] = {
+        plan.fingerprint: plan.stages for study in studies for plan in study.plans
+    }
 
     def fingerprint(config: Config) -> str:
         planned = plan_cell(config, home=home)
@@ -125,24 +130,21 @@ def run_ablations(
 
     with ExitStack() as stack:
         interrupts = stack.enter_context(Interrupts())
-        books = []
+        locked = []
         for study in studies:
             experiment = experiment_name(study.ablation.name, study.cells[0].config)
-            cells = identify([replace(c, fingerprint="") for c in study.cells], fingerprint)
+            names = [plan.fingerprint for plan in study.plans] or [""] * len(study.cells)
+            known = [replace(c, fingerprint=f) for c, f in zip(study.cells, names, strict=True)]
+            cells = identify(known, fingerprint)
             plan = plan_id(_with_seed_0(cells, fingerprint))
             stack.enter_context(study_lock(home, experiment))
-            ledger = Ledger(home, experiment, plan, cells, lambda f: _mask_ap(home, f))
-            stack.enter_context(ledger)
+            locked.append((study.ablation, experiment, plan, cells))
+        storage = stack.enter_context(optuna_storage(home))
+        books = []
+        for ablation, experiment, plan, cells in locked:
+            ledger = Ledger(storage, experiment, plan, cells, lambda f: _mask_ap(home, f))
             books.append(
-                Books(
-                    study.ablation,
-                    experiment,
-                    plan,
-                    cells,
-                    home=home,
-                    ledger=ledger,
-                    on_cell=on_cell,
-                )
+                Books(ablation, experiment, plan, cells, home=home, ledger=ledger, on_cell=on_cell)
             )
         for book in books:
             book.take_finished()

@@ -11,17 +11,17 @@ the attribute ``error``; without, it was interrupted.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from sskd.config import digest
 from sskd.studies.cells import PlannedCell
-from sskd.studies.databases import open_optuna
 from sskd.studies.lock import is_running
+from sskd.studies.optuna_studies import open_study, open_trial, optuna_storage
 
 if TYPE_CHECKING:
     import optuna
     from optuna.distributions import BaseDistribution
+    from optuna.storages import RDBStorage
     from optuna.trial import FrozenTrial
 
 __all__ = ["Claim", "Ledger", "StudyStatus", "plan_id", "study_status"]
@@ -68,58 +68,40 @@ def plan_id(fingerprints: Mapping[str, str]) -> str:
 
 
 class Ledger:
-    """The study behind one plan, opened under the experiment's lock; a context manager."""
+    """The study behind one plan, opened under the experiment's lock."""
 
     def __init__(
-        self, home: Path, experiment: str, plan: str, cells: Sequence[PlannedCell], value: Value
+        self,
+        storage: "RDBStorage",
+        experiment: str,
+        plan: str,
+        cells: Sequence[PlannedCell],
+        value: Value,
     ) -> None:
         """Open or make the study, bury what a killed controller left, and queue what is missing.
 
         Args:
-            home: Of the study.
+            storage: Of the home, open for as long as the ledger is used.
             experiment: See ``experiment_name``.
             plan: See ``plan_id``.
             cells: Identified; what this launch wants done. Failed ones are queued again.
             value: What the files say of a cell.
         """
-        import optuna
         from optuna.distributions import CategoricalDistribution, IntDistribution
 
         self._cells = {cell.fingerprint: cell for cell in cells}
         self._value = value
         self._asked: dict[int, optuna.Trial] = {}
-        self._storage = open_optuna(home)
+        self._storage = storage
         # Choices cannot grow within a study: the plan, hence the study's name, covers them.
         self._variants = sorted({cell.variant for cell in cells})
         self._space: dict[str, BaseDistribution] = {
             "variant": CategoricalDistribution(self._variants),
             "seed": IntDistribution(0, MAX_SEED),
         }
-        self._study = optuna.create_study(
-            study_name=f"{experiment}#{plan}",
-            storage=self._storage,
-            load_if_exists=True,
-            direction="maximize",
-            sampler=optuna.samplers.RandomSampler(seed=0),
-            pruner=optuna.pruners.NopPruner(),
-        )
-        for key, text in (("experiment", experiment), ("plan", plan)):
-            if self._study.user_attrs.get(key) != text:
-                self._study.set_user_attr(key, text)
+        self._study = open_study(storage, experiment, plan)
         self._bury_orphans(experiment)
         self._queue()
-
-    def __enter__(self) -> "Ledger":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._storage.remove_session()
-        self._storage.engine.dispose()
 
     def waiting(self) -> list[PlannedCell]:
         """The cells that are to be run, first queued first.
@@ -152,15 +134,8 @@ class Ledger:
         return Claim(cell, trial.number, len(attempts))
 
     def _take(self, number: int) -> "optuna.Trial":
-        """One of the waiting trials, which ``ask`` would give in its own order."""
-        import optuna
-        from optuna.trial import TrialState
-
-        study = self._storage.get_study_id_from_name(self._study.study_name)
-        known = self._storage.get_trial_id_from_study_id_trial_number(study, number)
-        taken = self._storage.set_trial_state_values(known, TrialState.RUNNING)
-        assert taken, "nobody else takes trials: we hold the study's lock"
-        trial = optuna.Trial(self._study, known)
+        """One of the waiting trials."""
+        trial = open_trial(self._storage, self._study, number, take=True)
         trial.suggest_categorical("variant", self._variants)
         trial.suggest_int("seed", 0, MAX_SEED)
         return trial
@@ -243,8 +218,7 @@ def study_status(home: Path) -> list[StudyStatus]:
         return []
     import optuna
 
-    storage = open_optuna(home)
-    try:
+    with optuna_storage(home) as storage:
         found = []
         for name, attributes in _studies(storage):
             if "experiment" not in attributes:
@@ -253,9 +227,6 @@ def study_status(home: Path) -> list[StudyStatus]:
             trials = study.get_trials(deepcopy=False)
             alive = is_running(home, attributes["experiment"])
             found.append(_status(attributes["experiment"], attributes["plan"], trials, alive))
-    finally:
-        storage.remove_session()
-        storage.engine.dispose()
     found = [status for status in found if _count(status)]
     names = [status.name for status in found]
     return sorted(
@@ -309,5 +280,5 @@ def _name(trial: "FrozenTrial") -> str:
     return f"{trial.params['variant']}/s{trial.params['seed']}"
 
 
-def _studies(storage: "optuna.storages.RDBStorage") -> list[tuple[str, dict[str, Any]]]:
+def _studies(storage: "RDBStorage") -> list[tuple[str, dict[str, Any]]]:
     return [(study.study_name, study.user_attrs) for study in storage.get_all_studies()]

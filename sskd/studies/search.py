@@ -21,6 +21,7 @@ from sskd.studies.cells import PlannedCell
 from sskd.studies.controller import PlanCell, RunCell
 from sskd.studies.interrupts import Interrupts
 from sskd.studies.lock import study_lock
+from sskd.studies.optuna_studies import optuna_storage
 from sskd.studies.proposals import Found, propose
 from sskd.studies.search_ledger import Entry, SearchLedger
 from sskd.studies.search_plan import DEVELOPMENT_SEED, PlannedSearch
@@ -102,8 +103,9 @@ def run_search(
     with (
         Interrupts() as interrupts,
         study_lock(home, planned.experiment),
-        SearchLedger(home, planned.experiment, plan, space, objectives=objectives) as ledger,
+        optuna_storage(home) as storage,
     ):
+        ledger = SearchLedger(storage, planned.experiment, plan, space, objectives=objectives)
         view = SearchView(home, planned, interrupts)
         launch = _Launch(
             planned, home, ledger, view, interrupts, run_cell, plan_cell, progress, on_trial

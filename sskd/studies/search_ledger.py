@@ -7,15 +7,13 @@ The search's lock is held; a trial found running belongs to nobody and is gone o
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
-from sskd.studies.databases import open_optuna
+from sskd.studies.optuna_studies import open_study, open_trial
 
 if TYPE_CHECKING:
-    import optuna
     from optuna.distributions import BaseDistribution
+    from optuna.storages import RDBStorage
     from optuna.trial import FrozenTrial
 
 __all__ = ["Entry", "SearchLedger"]
@@ -38,11 +36,11 @@ class Entry:
 
 
 class SearchLedger:
-    """The study behind a search, opened under its lock; a context manager."""
+    """The study behind a search, opened under its lock."""
 
     def __init__(
         self,
-        home: Path,
+        storage: "RDBStorage",
         experiment: str,
         plan: str,
         space: Mapping[str, "BaseDistribution"],
@@ -52,40 +50,15 @@ class SearchLedger:
         """Open or make the study.
 
         Args:
-            home: Of the study.
+            storage: Of the home, open for as long as the ledger is used.
             experiment: Of the search.
             plan: What the search is about, by content.
             space: As Optuna has it.
             objectives: One, or two: the second is to be low.
         """
-        import optuna
-        from optuna.study import StudyDirection
-
-        self._space = dict(space)
-        self._storage = open_optuna(home)
-        self._study = optuna.create_study(
-            study_name=f"{experiment}#{plan}",
-            storage=self._storage,
-            load_if_exists=True,
-            directions=[StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE][:objectives],
-            sampler=optuna.samplers.RandomSampler(seed=0),
-            pruner=optuna.pruners.NopPruner(),
-        )
-        for key, text in (("experiment", experiment), ("plan", plan)):
-            if self._study.user_attrs.get(key) != text:
-                self._study.set_user_attr(key, text)
-
-    def __enter__(self) -> "SearchLedger":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._storage.remove_session()
-        self._storage.engine.dispose()
+        self._space, self._storage = dict(space), storage
+        directions: tuple[Literal["maximize", "minimize"], ...] = ("maximize", "minimize")
+        self._study = open_study(storage, experiment, plan, directions=directions[:objectives])
 
     def entries(self) -> dict[int, Entry]:
         """The last trial of every place, by place."""
@@ -121,7 +94,7 @@ class SearchLedger:
 
     def note_early(self, trial: int, value: float) -> None:
         """Enter the AP of a trial's short schedule."""
-        self._trial(trial).set_user_attr("early", value)
+        open_trial(self._storage, self._study, trial).set_user_attr("early", value)
 
     def complete(self, trial: int, values: tuple[float, ...]) -> None:
         """Enter what a trial came to."""
@@ -137,15 +110,8 @@ class SearchLedger:
         """Enter why a trial failed."""
         from optuna.trial import TrialState
 
-        self._trial(trial).set_user_attr("error", error)
+        open_trial(self._storage, self._study, trial).set_user_attr("error", error)
         self._study.tell(trial, state=TrialState.FAIL)
-
-    def _trial(self, number: int) -> "optuna.Trial":
-        import optuna
-
-        study = self._storage.get_study_id_from_name(self._study.study_name)
-        known = self._storage.get_trial_id_from_study_id_trial_number(study, number)
-        return optuna.Trial(self._study, known)
 
 
 def _entry(trial: "FrozenTrial") -> Entry:

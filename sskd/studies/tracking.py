@@ -9,6 +9,7 @@ left out. One level only, without parent runs: MLflow's charts take a parent for
 import json
 import math
 import os
+import re
 import socket
 import time
 from collections.abc import Iterable, Mapping
@@ -238,7 +239,8 @@ class CellRun:
             return
         model = self._client.create_logged_model(
             run.info.experiment_id,
-            name=self._cell.name.replace("/", "-"),
+            # MLflow refuses points and other marks, which values such as 0.1 bring into names.
+            name=re.sub(r"[^A-Za-z0-9_-]+", "-", self._cell.name),
             source_run_id=self.id,
             params={"stage": final, "fingerprint": self._cell.fingerprint},
             tags={"sskd.weights": str(self._files.weights(stage["name"], stage["key"]))},
@@ -309,14 +311,15 @@ def show_results(home: Path, experiment: str, table: str) -> None:
         experiment: See ``experiment_name``.
         table: Markdown.
     """
-    head, _, shown = description(home, experiment).partition(RESULTS)
-    if shown.strip() == table.strip():
+    shown = description(home, experiment)
+    head = shown.partition(RESULTS)[0]
+    wanted = f"{head.strip()}\n\n{RESULTS}\n\n{table.strip()}"[:MOST_CHARACTERS]
+    if shown == wanted:
         return
     client = open_mlflow(home)
     known = client.get_experiment_by_name(f"sskd/{experiment}")
     if known is not None:
-        text = f"{head.strip()}\n\n{RESULTS}\n\n{table.strip()}"
-        client.set_experiment_tag(known.experiment_id, NOTE, text[:MOST_CHARACTERS])
+        client.set_experiment_tag(known.experiment_id, NOTE, wanted)
 
 
 def _shown(stage: str, row: Mapping[str, Any]) -> list[Point]:

@@ -110,9 +110,12 @@ def test_an_ablation_ends_in_a_table_and_a_report_and_is_not_run_twice(
     assert again.exit_code == 0
     assert description(with_toycity / "runs", "ablate/negatives@tiny-toycity") == shown
     assert again.stdout.count("(finished before)") == 4
-    assert report.read_bytes() == text
+    assert again.stdout.splitlines()[-1] == f"{last} (unchanged)"
 
-    assert sskd("report", "negatives", *QUICK).exit_code == 0
+    assert sskd("report", "negatives", *QUICK).stdout == f"{last} (unchanged)\n"
+    report.write_bytes(text + b"edited")
+    assert sskd("report", "negatives", *QUICK).stdout == f"{last}\n"
+    assert sskd("report", "negatives", *QUICK, "--force").stdout == f"{last}\n"
     assert report.read_bytes() == text
     status = sskd("status").stdout.splitlines()
     assert status[1].split() == ["ablate/negatives@tiny-toycity", "4", "0", "0", "0"]

@@ -35,6 +35,8 @@ def one_line(done) -> str:
         ("ablate negatives --label-fraction 0.01", "has no labeled image at label fraction 0.01"),
         ("plan negative", "did you mean 'negatives'?"),
         ("report negative", "did you mean 'negatives'?"),
+        ("plan contrast", "contrast: a search, not an ablation; `sskd sweep contrast --dry-run`"),
+        ("ablate sweep-tau", "sweep-tau: a sweep, not an ablation; `sskd sweep tau` runs it"),
         ("report negatives --format md,pdf", "--format: no format 'pdf'"),
         ("train --set tua=0.1", "did you mean 'tau'?"),
         ("train --set seed=1", "--seed"),

@@ -83,6 +83,8 @@ def test_a_sweep_is_an_ablation_over_the_declared_values(sskd, quick_cells, with
     assert "| tau = 0.1 |" in text
     # By its name it is the same sweep, and by values that it shares it shares the cells.
     assert sskd("sweep", "tau", *QUICK).exit_code == 0
+    assert sskd("report", "sweep-tau", *QUICK[:4]).stdout.endswith("sweep-tau.md (unchanged)\n")
+    assert "cells: 3, done: 3" in sskd("plan", "sweep-tau", *QUICK[:4]).stdout
     assert sskd("sweep", "--param", "contrast.temperature", *QUICK).exit_code == 0
     assert quick_cells.taus == [0.1, 0.2, 0.4]
     assert sskd("sweep", "--param", "tau", "--values", "0.2,0.3", *QUICK).exit_code == 0

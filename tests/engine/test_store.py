@@ -177,34 +177,6 @@ def test_a_finished_stage_is_shared_without_waiting(store):
         assert one.stage == two.stage
 
 
-def test_remove_deletes_finished_and_half_done_stages(store):
-    fill(store)
-    with store.stage("refinement", KEY) as slot:
-        (slot.folder / "checkpoint.pt").write_text("x")
-    assert store.remove("transfer", KEY)
-    assert store.remove("refinement", KEY)
-    assert [path.suffix for path in store.root.iterdir()] == [".lock", ".lock"]
-    assert not store.remove("transfer", KEY)
-    fill(store)
-
-
-def test_remove_refuses_a_stage_that_is_being_computed(store):
-    errors = []
-
-    def remove():
-        try:
-            store.remove("transfer", KEY)
-        except ValueError as error:
-            errors.append(str(error))
-
-    with store.stage("transfer", KEY) as slot:
-        thread = threading.Thread(target=remove)
-        thread.start()
-        thread.join()
-        assert slot.folder.exists()
-    assert errors == [f"transfer-{KEY[:16]} is being computed; stop that run first"]
-
-
 def test_deleting_the_whole_store_costs_only_the_work(store):
     fill(store)
     subprocess.run(["rm", "-r", str(store.root)], check=True)

@@ -1,7 +1,7 @@
 """Which variants get more seeds."""
 
 import pytest
-from conftest import Home
+from made_home import Home
 
 from sskd.reporting.adaptive import undecided
 from sskd.reporting.analysis import Analysis, analyse

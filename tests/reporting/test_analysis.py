@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import Home
+from made_home import Home
 from scipy import stats
 
 from sskd.reporting.analysis import Analysis, analyse

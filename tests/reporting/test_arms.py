@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Home
+from made_home import Home
 from scipy import stats
 
 from sskd.config import base_for, digest

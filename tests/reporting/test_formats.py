@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from conftest import Home
+from made_home import Home
 
 from sskd.reporting.document import (
     Bullets,
@@ -22,7 +22,6 @@ from sskd.reporting.document import (
     spans,
 )
 from sskd.reporting.formats import to_html, to_latex, to_markdown
-from sskd.reporting.report import write_report
 
 MINUS = "\N{MINUS SIGN}"
 NASTY = r'50 % of $x_1$ & {y} # ~^\ <b> "q" | ' + MINUS + "1 ± 2"
@@ -151,10 +150,8 @@ def test_every_format_has_the_same_numbers(home: Home, street: str, tmp_path: Pa
     fill(home, street)
     out = tmp_path / "out"
     formats = ("html", "csv", "md", "tex")
-    first = write_report(
-        home.ablation, home.cells, home=home.path, out=out, command="c", formats=formats
-    )
-    assert first == out / "negatives.html"
+    first = home.report(out, command="c", formats=formats)
+    assert first.path == out / "negatives.html"
     texts = {form: (out / f"negatives.{form}").read_text("utf-8") for form in formats}
     for number in ("22.5", "45.0", "20.5"):
         assert all(number in texts[form] for form in ("md", "tex", "html"))
@@ -174,9 +171,7 @@ def test_only_what_a_format_needs_is_written(home: Home, street: str, tmp_path: 
     fill(home, street)
     for form, beside in (("csv", set()), ("html", set()), ("tex", {".pdf"}), ("md", {".png"})):
         out = tmp_path / form
-        write_report(
-            home.ablation, home.cells, home=home.path, out=out, command="c", formats=(form,)
-        )
+        home.report(out, command="c", formats=(form,))
         assert {path.suffix for path in out.iterdir()} == {f".{form}"} | beside
 
 
@@ -188,9 +183,7 @@ def test_equal_inputs_give_equal_bytes_in_every_format(
     for name in ("first", "second"):
         out = tmp_path / name
         formats = ("md", "tex", "html", "csv")
-        write_report(
-            home.ablation, home.cells, home=home.path, out=out, command="c", formats=formats
-        )
+        home.report(out, command="c", formats=formats)
         contents.append({path.name: path.read_bytes() for path in out.iterdir()})
     assert len(contents[0]) == 10
     assert contents[0] == contents[1]
@@ -200,10 +193,8 @@ def test_csv_has_a_line_a_number(home: Home, street: str, tmp_path: Path) -> Non
     fill(home, street)
     missing = home.cell("uniform", 1)
     (home.path / "cells" / missing.fingerprint[:16] / "result.json").unlink()
-    path = write_report(
-        home.ablation, home.cells, home=home.path, out=tmp_path, command="c", formats=("csv",)
-    )
-    rows = list(csv.DictReader(io.StringIO(path.read_text("utf-8"))))
+    written = home.report(tmp_path, command="c", formats=("csv",))
+    rows = list(csv.DictReader(io.StringIO(written.path.read_text("utf-8"))))
     # Seven cells with five numbers each: AP of large instances is not defined here.
     assert len(rows) == 7 * 5
     cell = home.cell("fusion", 1)

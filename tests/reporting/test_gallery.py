@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import Home
+from made_home import Home
 from PIL import Image
 
 from sskd.data.coco import CocoData, load_coco

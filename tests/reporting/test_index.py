@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from conftest import Home
+from made_home import Home
 
 from sskd.reporting.analysis import analyse
 from sskd.reporting.index import write_index

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from conftest import Home
+from made_home import Home
 from PIL import Image
 
 from sskd.reporting.analysis import Analysis, analyse

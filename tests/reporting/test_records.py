@@ -1,9 +1,14 @@
 """What is on disk is what is read, and what is broken is named."""
 
 import pytest
-from conftest import Home
+from made_home import Home
 
-from sskd.reporting.records import read_history, read_predictions, read_record
+from sskd.reporting.records import (
+    predictions_file,
+    read_history,
+    read_predictions,
+    read_record,
+)
 
 
 def test_a_record_is_read_back(home: Home) -> None:
@@ -95,6 +100,11 @@ def test_predictions_are_those_of_the_final_stage(home: Home) -> None:
     home.write(cell, 0.25)
     record = read_record(home.path, cell.fingerprint)
     assert record is not None
-    assert read_predictions(home.path, record) is None
+    path = predictions_file(home.path, record)
+    assert path is not None
+    assert not path.exists()
     home.write(cell, 0.25, predictions=found)
-    assert read_predictions(home.path, record) == found
+    assert read_predictions(path) == found
+    path.write_text("{}")
+    with pytest.raises(ValueError, match="no list of detections"):
+        read_predictions(path)

@@ -4,7 +4,7 @@ import csv
 import io
 
 import pytest
-from conftest import Home
+from made_home import Home
 
 from sskd.reporting.analysis import Analysis, analyse
 from sskd.reporting.captions import comparison_caption, power_caption, result_caption, whose_classes

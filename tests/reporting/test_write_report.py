@@ -1,12 +1,14 @@
 """The whole report of hand-made cells."""
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
-from conftest import Home
+from made_home import Home
 
-from sskd.reporting.report import summary_lines, write_report
+from sskd.reporting.analysis import analyse
+from sskd.reporting.tables import summary_rows
 
 
 @pytest.fixture(autouse=True)
@@ -32,9 +34,7 @@ def fill(home: Home, seeds: int, sha256: str = "d" * 64) -> None:
 
 
 def report(home: Home, out: Path, **facts: dict[str, str]) -> str:
-    path = write_report(
-        home.ablation, home.cells, home=home.path, out=out, command=COMMAND, **facts
-    )
+    path = home.report(out, command=COMMAND, **facts).path
     assert path == out / "negatives.md"
     text = path.read_text("utf-8")
     # Typographic there, plain here.
@@ -101,6 +101,7 @@ def test_equal_inputs_give_equal_bytes(home: Home, street: str, tmp_path: Path) 
     fill(home, 2, street)
     report(home, tmp_path / "out")
     first = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    shutil.rmtree(home.path / "reports")  # else it would be left as it is
     report(home, tmp_path / "out")  # over its own output
     second = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
     assert len(first) == 4
@@ -187,9 +188,9 @@ def test_a_broken_record_stops_the_report(home: Home, tmp_path: Path) -> None:
         report(home, tmp_path)
 
 
-def test_summary_lines_are_plain_rows(home: Home) -> None:
+def test_summary_rows_are_plain(home: Home) -> None:
     fill(home, 3)
-    rows = summary_lines(home.ablation, home.cells, home=home.path)
+    rows = summary_rows(analyse(home.ablation, home.cells, home=home.path))
     assert len(rows) == 5
     assert len({len(line) for line in rows}) == 1
     assert rows[1][:4] == ["Uniform", "3", "20.5 ± 0.5", "41.0 ± 1.0"]

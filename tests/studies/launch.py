@@ -1,4 +1,4 @@
-"""``python launch.py HOME SEEDS WORKERS``: one launch of the shipped ablation with fake cells."""
+"""``python launch.py HOME SEEDS WORKERS [NAME]``: one launch of an ablation with fake cells."""
 
 import faulthandler
 import sys
@@ -15,7 +15,8 @@ from sskd.studies.declaration import load_ablation
 def main() -> int:
     faulthandler.dump_traceback_later(90, exit=True)  # says where, should it ever hang
     home, seeds, workers = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-    ablation = load_ablation("negatives", Path("/nowhere"))
+    name = sys.argv[4] if len(sys.argv) > 4 else "negatives"
+    ablation = load_ablation(name, Path("/nowhere"))
     try:
         (outcome,) = run_ablations(
             [Study(ablation, cells(ablation, load_scale("tiny"), {}, range(seeds)))],

@@ -428,3 +428,21 @@ def test_an_interrupted_launch_of_two_puts_the_cell_back_in_both(home, both):
     assert [outcome.done for outcome in both()[0]] == [2, 2]
     assert [outcome.reused for outcome in both()[0]] == [2, 2]
     assert Counter(said(home, "finish")) == {"mask/s0": 1, "fusion/s0": 1, "class/s0": 1}
+
+
+def test_cells_that_are_planned_are_not_planned_again(home, two, tiny):
+    planned = cells(two, tiny, {}, [0])
+    plans = [plan_cell(cell.config, home=home) for cell in planned]
+
+    def refuse(config, *, home):
+        raise AssertionError("planned again")
+
+    (outcome,) = run_ablations(
+        [Study(two, planned, plans)],
+        home=home,
+        run_cell=run_cell,
+        plan_cell=refuse,
+        progress=lambda *_, **__: None,
+        on_cell=lambda _: None,
+    )
+    assert (outcome.done, outcome.failed) == (2, [])

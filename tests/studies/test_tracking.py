@@ -1,9 +1,11 @@
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from fake_cell import STEPS, plan_cell, run_cell
 
 from sskd.studies import tracking
+from sskd.studies.cell_files import CellFiles
 from sskd.studies.cells import cells, identify
 from sskd.studies.tracking import Tracker
 
@@ -102,3 +104,10 @@ def test_the_experiment_says_what_it_is_about(tracker):
     assert experiment.name == f"sskd/{EXPERIMENT}"
     assert experiment.tags["mlflow.note.content"] == "why"
     assert experiment.artifact_location.startswith("file:///")
+
+
+def test_a_value_in_a_variants_name_costs_no_model(home, tracker, cell):
+    cell = replace(cell, variant="tau=0.1")
+    tracker.open_run(cell, {}).finish(CellFiles(home, cell.fingerprint).result())
+    (model,) = tracker.client.search_logged_models([tracker.experiment_id])
+    assert model.name == "tau-0-1-s0"
