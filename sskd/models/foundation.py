@@ -213,7 +213,7 @@ def _sam2(found: Any) -> Mapping[str, Any]:
 
 def _tokenizer(source: str) -> BertTokenizer:
     """The detector's own; where there are no files of one, ``transformers`` makes an empty one."""
-    tokenizer = BertTokenizer.from_pretrained(source)
+    tokenizer: BertTokenizer = BertTokenizer.from_pretrained(source)
     if len(tokenizer) <= len(tokenizer.all_special_tokens):
         raise OSError("no tokenizer")
     return tokenizer
