@@ -13,7 +13,7 @@ from sskd.cli.console import print_table, say
 from sskd.cli.errors import SOME_FAILED
 from sskd.cli.options import LaunchOptions
 from sskd.cli.plan_view import print_plan
-from sskd.cli.prepare import check_models, default_workers, prepare, report_folder
+from sskd.cli.prepare import check_launch, default_workers, prepare, report_folder
 from sskd.cli.report import say_report
 from sskd.cli.resolve import check_folder
 from sskd.cli.running import run_studies, show_table
@@ -54,7 +54,7 @@ def conduct(
     home = options.home
     studies = [prepare(ablation, planned, home) for ablation, planned in resolved]
     for study in studies:
-        check_models(study.cells, study.plans)
+        check_launch(study.cells, study.plans, home)
     if dry_run:
         print_plan(studies, home)
         return

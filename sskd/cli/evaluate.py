@@ -83,7 +83,11 @@ def evaluate(
     say(f"{found.stage.name} ({found.stage.key[:16]}) on {dataset.name}, {len(val.images)} images")
     _print(result, benchmark)
     if cityscapes_results is not None:
-        say(f"wrote the predictions to {cityscapes_results}")
+        line = f"wrote the predictions to {cityscapes_results}"
+        if benchmark is not None and benchmark.ap is not None and benchmark.ap50 is not None:
+            # To the digits that a run of the benchmark's own script can be held against.
+            line += f"; cityscapesscripts on them: AP {benchmark.ap:.6f}, AP50 {benchmark.ap50:.6f}"
+        say(line)
 
 
 def _check_classes(val: "CocoData", name: str, trained_on: str, home: Path) -> None:

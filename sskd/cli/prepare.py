@@ -11,12 +11,13 @@ from sskd.cli.doctor import available_cores
 from sskd.cli.progress import open_display
 from sskd.config import Config
 from sskd.data.datasets import TOYCITY, list_datasets
-from sskd.engine.run import CellPlan, assume_cell, plan_cell
+from sskd.engine.run import CellPlan, assume_cell, check_cell, plan_cell
 from sskd.studies.cells import PlannedCell, experiment_name, identify
 from sskd.studies.declaration import Ablation
 
 __all__ = [
     "PreparedStudy",
+    "check_launch",
     "check_models",
     "data_is_here",
     "default_workers",
@@ -64,11 +65,11 @@ def prepare_single(cell: PlannedCell, home: Path) -> tuple[PlannedCell, CellPlan
     """Plan one cell; gives it identified.
 
     Raises:
-        ValueError: If the data set or the split is not as the config needs it, or a foundation
-            model is not in reach.
+        ValueError: If the data set or the split is not as the config needs it, or something that
+            the cell needs is not here.
     """
     (plan,) = _plan([cell.config], home)
-    check_models([cell], [plan])
+    check_launch([cell], [plan], home)
     (identified,) = identify([cell], lambda _: plan.fingerprint)
     return identified, plan
 
@@ -85,24 +86,41 @@ def stages_left(studies: Sequence[PreparedStudy]) -> list[str]:
     return list({s.key: s.name for plan in plans for s in plan.stages if not s.done}.values())
 
 
-def check_models(cells: Sequence[PlannedCell], plans: Sequence[CellPlan]) -> None:
-    """Make sure that the foundation models which the cells still need are in reach.
+def check_launch(cells: Sequence[PlannedCell], plans: Sequence[CellPlan], home: Path) -> None:
+    """Find before anything is computed what would stop the cells that are left.
 
     Raises:
-        ValueError: If one is not; one line says which, and where it can be had.
+        ValueError: If a device, published weights, or sound pseudo-labels of a file are not here;
+            one line.
     """
+    left = [cell.config for cell, plan in zip(cells, plans, strict=True) if not plan.done]
+    # Of cells that differ in other things alone, one is enough: a file of labels may be large.
+    apart = {(c.runtime, c.pseudo_labels.file, c.data): c for c in left}
+    for config in apart.values():
+        check_cell(config, home=home)
+    check_models(cells, plans)
+
+
+def check_models(cells: Sequence[PlannedCell], plans: Sequence[CellPlan]) -> None:
+    """Make sure that the published weights which the cells still need are in reach.
+
+    Raises:
+        ValueError: If some are not; one line says which, and where they can be had.
+    """
+    roles = ("teacher", "student")
     needed = [
-        cell.config.teacher
+        getattr(cell.config, role)
+        for role in roles
         for cell, plan in zip(cells, plans, strict=True)
-        if any(stage.role == "teacher" and not stage.done for stage in plan.stages)
+        if any(stage.role == role and stage.builds and not stage.done for stage in plan.stages)
     ]
     if not needed:
         return  # importing the models takes seconds
     from sskd.models.build import check_weights
 
-    for number, teacher in enumerate(needed):
-        if teacher not in needed[:number]:
-            check_weights(teacher)
+    for number, model in enumerate(needed):
+        if model not in needed[:number]:
+            check_weights(model)
 
 
 def default_workers(studies: Sequence[PreparedStudy]) -> int:

@@ -51,7 +51,7 @@ def list_(
     say("")
     bases = {name: load_scale(name) for name in SCALES}
     print_table(
-        ("scale", "data", "deviations from the paper"),
+        ("scale", "data", "deviations and readings"),
         [
             (name, str(base["data"]["name"]), str(len(base["deviations"])))
             for name, base in bases.items()

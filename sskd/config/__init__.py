@@ -19,7 +19,7 @@ from sskd.config.models import (
     TeacherConfig,
 )
 from sskd.config.plain import canonical, digest, flatten, load_yaml, nearest
-from sskd.config.scales import SCALES, base_for, load_scale, stated_costs
+from sskd.config.scales import PAPERS_DATA, SCALES, base_for, load_scale, stated_costs
 from sskd.config.training import (
     OptimizerConfig,
     PipelineConfig,
@@ -30,6 +30,7 @@ from sskd.config.training import (
 
 __all__ = [
     "NUMERICS_VERSION",
+    "PAPERS_DATA",
     "SCALES",
     "SHORT_NAMES",
     "Config",

@@ -50,9 +50,11 @@ def ade20k(root: Path) -> Source:
     for part in ("images", "annotations_instance"):
         for name in _SETS:
             if not (root / part / name).is_dir():
+                inside = root.name in ("images", "annotations_instance")
+                hint = f"give its parent {root.parent}" if inside else f"unpack {part}.tar there"
                 raise ValueError(
                     f"{root}: not the folder of ADE20K's instance challenge: there is no "
-                    f"{part}/{name} in it; unpack {part}.tar there"
+                    f"{part}/{name} in it; {hint}"
                 )
     found = {
         short: find_pairs(

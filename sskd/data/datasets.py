@@ -16,6 +16,7 @@ from sskd.data.coco import CocoData, load_coco
 from sskd.data.descriptions import (
     DataSet,
     Description,
+    check_pictures,
     content_hash,
     read_dataset,
     read_description,
@@ -246,8 +247,13 @@ def _checked(path: Path) -> DataSet:
     """Read a description and hold its hash against the files."""
     dataset = read_dataset(path)
     if not read_description(path).generated and content_hash(dataset) != dataset.sha256:
+        changed = f"data set {dataset.name!r} has changed since it was added"
+        try:
+            check_pictures(dataset)
+        except ValueError as error:
+            raise ValueError(f"{changed}: {error}") from None
         raise ValueError(
-            f"data set {dataset.name!r} has changed since it was added ({path}); "
+            f"{changed} ({path}); "
             "add it again with --force, so that old results are not taken for new ones"
         )
     return dataset

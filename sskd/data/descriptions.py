@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,10 +11,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sskd.config import digest
 from sskd.data.images import picture_files
+from sskd.data.instance_maps import check_end
 
 __all__ = [
     "DataSet",
     "Description",
+    "check_pictures",
     "content_hash",
     "read_dataset",
     "read_description",
@@ -117,6 +119,30 @@ def content_hash(dataset: DataSet) -> str:
     """
     files: list[list[object]] = []
     hashes = []
+    for content, names, folder in _contents(dataset):
+        hashes.append(hashlib.sha256(content).hexdigest())
+        files.append(_sizes((name, folder / name) for name in names))
+    if dataset.unlabeled_images is not None:
+        root = dataset.unlabeled_images
+        files.append(_sizes((p.relative_to(root).as_posix(), p) for p in picture_files(root)))
+    return digest({"json": hashes, "files": files})
+
+
+def check_pictures(dataset: DataSet) -> None:
+    """Look for the picture that makes a data set another one than was added.
+
+    Raises:
+        ValueError: If a picture is gone, or a PNG is cut off; the first one.
+    """
+    for _, names, folder in _contents(dataset):
+        for path in (folder / name for name in names):
+            if not path.is_file():
+                raise ValueError(f"{path}: no such image file")
+            check_end(path)
+
+
+def _contents(dataset: DataSet) -> Iterator[tuple[bytes, list[str], Path]]:
+    """Both COCO files, with the names of their pictures in order, and the pictures' folder."""
     for path, folder in (
         (dataset.train_json, dataset.images),
         (dataset.val_json, dataset.val_images),
@@ -126,12 +152,7 @@ def content_hash(dataset: DataSet) -> str:
             names = [str(image["file_name"]) for image in json.loads(content)["images"]]
         except (OSError, ValueError, KeyError, TypeError):
             raise ValueError(f"data set {dataset.name!r}: {path} is gone or broken") from None
-        hashes.append(hashlib.sha256(content).hexdigest())
-        files.append(_sizes((name, folder / name) for name in sorted(names)))
-    if dataset.unlabeled_images is not None:
-        root = dataset.unlabeled_images
-        files.append(_sizes((p.relative_to(root).as_posix(), p) for p in picture_files(root)))
-    return digest({"json": hashes, "files": files})
+        yield content, sorted(names), folder
 
 
 def _sizes(files: Iterable[tuple[str, Path]]) -> list[object]:

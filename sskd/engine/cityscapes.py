@@ -23,6 +23,7 @@ from PIL import Image
 from sskd.data.cityscapes import CLASSES, instance_ids_of
 from sskd.data.coco import CocoData
 from sskd.data.descriptions import DataSet
+from sskd.data.instance_maps import check_end
 from sskd.data.segmentations import decode
 from sskd.engine.predict import Detections
 from sskd.types import Progress
@@ -129,12 +130,14 @@ def official_ap(
         progress: Called after each image.
 
     Raises:
-        ValueError: If an id map is gone.
+        ValueError: If an id map is gone or cut off.
     """
     truths = [instance_ids_of(root, image.file_name) for image in data.images]
     gone = [path for path in truths if not path.is_file()]
     if gone:
         raise ValueError(f"{gone[0]}: no such id map ({len(gone)} of {len(truths)} are missing)")
+    for path in truths:
+        check_end(path)  # the script would not say which one it is
     official = _evaluator()
     arguments = copy.copy(official.args)
     arguments.quiet = True

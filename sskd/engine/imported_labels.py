@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,7 +17,7 @@ from sskd.data.segmentations import RunLengths, check_segmentation, to_rle
 from sskd.engine.predict import Detections
 from sskd.engine.pseudo_labels import PseudoLabelStats, write_pseudo_labels
 
-__all__ = ["file_hash", "import_pseudo_labels"]
+__all__ = ["check_pseudo_labels", "file_hash", "import_pseudo_labels"]
 
 
 class _Entry(BaseModel):
@@ -46,6 +46,19 @@ def file_hash(path: Path) -> str:
         raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
 
 
+def check_pseudo_labels(path: Path, train: CocoData) -> None:
+    """Check every entry of a COCO result list, before anything is computed with it.
+
+    Args:
+        path: As ``import_pseudo_labels`` takes it.
+        train: All training images of the data set, labeled or not.
+
+    Raises:
+        ValueError: One line about the first entry that cannot be.
+    """
+    _by_image(path, train, frozenset())
+
+
 def import_pseudo_labels(
     path: Path,
     unlabeled: CocoData,
@@ -68,27 +81,35 @@ def import_pseudo_labels(
     Raises:
         ValueError: One line about the first entry that cannot be, or too few or many labels.
     """
-    known = {image.id for image in unlabeled.images}
+    by_image = _by_image(path, unlabeled, {*others} - {image.id for image in unlabeled.images})
     categories = {category.id: rank for rank, category in enumerate(unlabeled.categories)}
-    left_out = {*others} - known
-    by_image: dict[int, list[tuple[_Entry, RunLengths]]] = {}
-    for number, entry in enumerate(_read(path)):
-        try:
-            if entry.category_id not in categories:
-                listed = ", ".join(str(category) for category in list(categories)[:10])
-                raise ValueError(f"category_id {entry.category_id} is none of {listed}")
-            if entry.image_id in left_out:
-                continue
-            if entry.image_id not in known:
-                raise ValueError(f"image_id {entry.image_id} is no training image of the data set")
-            by_image.setdefault(entry.image_id, []).append((entry, _mask(entry, unlabeled)))
-        except ValueError as error:
-            raise ValueError(f"{path}: entry {number}: {error}") from None
     predicted = (
         (image.id, _detections(by_image.get(image.id, ()), categories))
         for image in unlabeled.images
     )
     return write_pseudo_labels(predicted, unlabeled, out, config=config, provenance=provenance)
+
+
+def _by_image(
+    path: Path, data: CocoData, left_out: Collection[int]
+) -> dict[int, list[tuple[_Entry, RunLengths]]]:
+    """The entries, checked, with their masks, by image; none of the images that are left out."""
+    known = {image.id for image in data.images}
+    categories = [category.id for category in data.categories]
+    by_image: dict[int, list[tuple[_Entry, RunLengths]]] = {}
+    for number, entry in enumerate(_read(path)):
+        try:
+            if entry.category_id not in categories:
+                listed = ", ".join(str(category) for category in categories[:10])
+                raise ValueError(f"category_id {entry.category_id} is none of {listed}")
+            if entry.image_id in left_out:
+                continue
+            if entry.image_id not in known:
+                raise ValueError(f"image_id {entry.image_id} is no training image of the data set")
+            by_image.setdefault(entry.image_id, []).append((entry, _mask(entry, data)))
+        except ValueError as error:
+            raise ValueError(f"{path}: entry {number}: {error}") from None
+    return by_image
 
 
 def _read(path: Path) -> list[_Entry]:
@@ -107,8 +128,8 @@ def _read(path: Path) -> list[_Entry]:
         raise ValueError(f"{path}: entry {number}: {name}: {problem['msg'].lower()}") from None
 
 
-def _mask(entry: _Entry, unlabeled: CocoData) -> RunLengths:
-    image = unlabeled.image(entry.image_id)
+def _mask(entry: _Entry, data: CocoData) -> RunLengths:
+    image = data.image(entry.image_id)
     spelling = entry.segmentation
     plain = spelling.model_dump(mode="json") if isinstance(spelling, RleEntry) else spelling
     check_segmentation(plain, height=image.height, width=image.width)

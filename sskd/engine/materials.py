@@ -18,7 +18,7 @@ from sskd.engine.store import Store, StoredStage
 from sskd.models.build import build_model
 from sskd.models.contract import InstanceModel
 
-__all__ = ["Materials", "load_model", "make_accelerator"]
+__all__ = ["Materials", "check_device", "load_model", "make_accelerator"]
 
 
 @dataclass(frozen=True)
@@ -59,11 +59,7 @@ def make_accelerator(config: Config) -> Accelerator:
         ValueError: If the device is not there, or there are fewer than processes.
     """
     device, count = config.runtime.device, config.runtime.processes
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("runtime.device 'cuda': no CUDA device is available; use 'cpu' or 'auto'")
-    gpus = torch.cuda.device_count() if device != "cpu" else 0
-    if gpus and count > gpus:
-        raise ValueError(f"runtime.processes {count}: each needs a GPU, and {gpus} are here")
+    gpus = check_device(config)
     # Without a contrastive term its projection learns nothing.
     wrapper = DistributedDataParallelKwargs(find_unused_parameters=True)
     return Accelerator(
@@ -71,6 +67,21 @@ def make_accelerator(config: Config) -> Accelerator:
         mixed_precision=config.numerics.precision,
         kwargs_handlers=[wrapper],
     )
+
+
+def check_device(config: Config) -> int:
+    """Check that the device that a config asks for is there; gives the GPUs that it may use.
+
+    Raises:
+        ValueError: If it is not, or there are fewer than processes.
+    """
+    device, count = config.runtime.device, config.runtime.processes
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("runtime.device 'cuda': no CUDA device is available; use 'cpu' or 'auto'")
+    gpus = torch.cuda.device_count() if device != "cpu" else 0
+    if gpus and count > gpus:
+        raise ValueError(f"runtime.processes {count}: each needs a GPU, and {gpus} are here")
+    return gpus
 
 
 def load_model(materials: Materials, stage: Stage, weights_of: str | None) -> InstanceModel:

@@ -18,7 +18,7 @@ from sskd.data.datasets import DataSet, open_dataset
 from sskd.data.labeled_lists import find_images, read_list
 from sskd.data.splits import Split, make_listed_split, make_split, write_split
 from sskd.engine.cityscapes import OFFICIAL_KEYS, check_official
-from sskd.engine.imported_labels import file_hash
+from sskd.engine.imported_labels import check_pseudo_labels, file_hash
 from sskd.engine.stages import FINAL_STAGE, Role, Stage, fingerprint, plan_stages
 from sskd.engine.store import Store, write_json_atomic
 from sskd.types import Progress
@@ -31,6 +31,7 @@ __all__ = [
     "CellResult",
     "PlannedStage",
     "assume_cell",
+    "check_cell",
     "plan_cell",
     "run_cell",
 ]
@@ -49,6 +50,8 @@ class PlannedStage:
     """Whose stage it is."""
     steps: int | None = None
     """Of a training."""
+    builds: bool = True
+    """Whether it needs the role's model: labels from a file need none."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,20 @@ def plan_cell(config: Config, *, home: Path, progress: Progress | None = None) -
         _planned(stage, done=store.read(stage.name, stage.key) is not None) for stage in cell.stages
     )
     return CellPlan(cell.fingerprint, stages, cell.folder)
+
+
+def check_cell(config: Config, *, home: Path) -> None:
+    """Find before anything is computed what would stop a cell here.
+
+    Raises:
+        ValueError: If its device is not there, or its file of pseudo-labels is not of its data set.
+    """
+    from sskd.engine.materials import check_device
+
+    check_device(config)
+    if config.pseudo_labels.file is not None:
+        cell = _open_cell(config, home, None)
+        check_pseudo_labels(Path(config.pseudo_labels.file), cell.train)
 
 
 def assume_cell(config: Config) -> CellPlan:
@@ -170,7 +187,8 @@ def run_cell(config: Config, *, home: Path, log: "StageLog", progress: Progress)
 
 def _planned(stage: Stage, *, done: bool) -> PlannedStage:
     steps = None if stage.training is None else stage.training.steps
-    return PlannedStage(stage.name, stage.key, done, stage.role, steps)
+    builds = stage.file_sha is None
+    return PlannedStage(stage.name, stage.key, done, stage.role, steps, builds)
 
 
 def _open_cell(config: Config, home: Path, progress: Progress | None) -> _Cell:

@@ -6,6 +6,7 @@ import torch
 
 from sskd.config import GroundedSamConfig, ModelConfig
 from sskd.models.contract import InstanceModel
+from sskd.models.encoders import build_encoder
 from sskd.models.foundation import check_foundation
 from sskd.models.grounded_sam import GroundedSam
 from sskd.models.student import build
@@ -39,10 +40,16 @@ def build_model(
 
 
 def check_weights(config: ModelConfig | GroundedSamConfig) -> None:
-    """Make sure that the foundation models are in reach, before anything is computed.
+    """Make sure that a model's published weights are in reach, before anything is computed.
+
+    Those of an encoder are read, and come from a hub now rather than after the teacher's stages;
+    of a grounded teacher's two checkpoints, which are large and needed first, the small files.
 
     Raises:
-        ValueError: If one is not; one line says which and where it can be had.
+        ValueError: If some are not; one line says which and where they can be had.
     """
     if isinstance(config, GroundedSamConfig):
         check_foundation(config)
+    elif config.encoder.weights != "none":
+        with torch.random.fork_rng(devices=[]):
+            build_encoder(config.encoder)

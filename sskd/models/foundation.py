@@ -151,7 +151,7 @@ def load_foundation(config: GroundedSamConfig) -> Foundation:
             return Foundation(model, Sam2Model(two), None)
     with _detector_of(config):
         model = _load_detector(config.detector)
-        tokenizer = BertTokenizer.from_pretrained(config.detector)
+        tokenizer = _tokenizer(config.detector)
     with _segmenter_of(config):
         return Foundation(model, load_pretrained(config.segmenter, Sam2Model, _sam2), tokenizer)
 
@@ -168,7 +168,7 @@ def check_foundation(config: GroundedSamConfig) -> None:
         return
     with _detector_of(config):
         _must_be(AutoConfig.from_pretrained(config.detector), "mm-grounding-dino")
-        BertTokenizer.from_pretrained(config.detector)
+        _tokenizer(config.detector)
         _must_have_weights(config.detector)
     with _segmenter_of(config):
         _sam2(AutoConfig.from_pretrained(config.segmenter))
@@ -209,6 +209,14 @@ def _sam2(found: Any) -> Mapping[str, Any]:
     _must_be(found, *_SAM2_KINDS)
     # Read as the image model's: what it has no place for is the video's memory.
     return {"config": Sam2Config.from_dict(found.to_dict() | {"model_type": "sam2"})}
+
+
+def _tokenizer(source: str) -> BertTokenizer:
+    """The detector's own; where there are no files of one, ``transformers`` makes an empty one."""
+    tokenizer: BertTokenizer = BertTokenizer.from_pretrained(source)
+    if len(tokenizer) <= len(tokenizer.all_special_tokens):
+        raise OSError("no tokenizer")
+    return tokenizer
 
 
 def _must_be(found: Any, *kinds: str) -> Any:

@@ -1,5 +1,6 @@
 """Models of ``transformers``, with random weights, from a folder or from the hub."""
 
+import logging
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from sskd.config import EncoderConfig
 __all__ = ["WrongWeightsError", "load_backbone", "load_pretrained", "reading"]
 
 _logging: Any = transformers.utils.logging
+_hub = logging.getLogger("huggingface_hub")
 
 _HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 
@@ -95,7 +97,8 @@ def reading(
 ) -> Iterator[None]:
     """Says in one line which checkpoint cannot be read inside, and what to do about it.
 
-    ``transformers`` neither draws a progress bar nor warns about parts that we leave out.
+    ``transformers`` neither draws a progress bar nor warns about parts that we leave out, and the
+    hub's client does not tell of each of its attempts.
 
     Args:
         key: The setting that names the checkpoint.
@@ -130,11 +133,14 @@ def reading(
 @contextmanager
 def _quiet() -> Iterator[None]:
     verbosity, bar = _logging.get_verbosity(), _logging.is_progress_bar_enabled()
+    hub_level = _hub.level
     _logging.set_verbosity_error()
+    _hub.setLevel(logging.ERROR)
     _logging.disable_progress_bar()
     try:
         yield
     finally:
         _logging.set_verbosity(verbosity)
+        _hub.setLevel(hub_level)
         if bar:
             _logging.enable_progress_bar()

@@ -9,7 +9,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Literal
 
-from sskd.reporting.arms import Arm, read_arms
+from sskd.config import PAPERS_DATA
+from sskd.reporting.arms import Arm, data_name, read_arms
 from sskd.reporting.metrics import METRICS, OFFICIAL
 from sskd.reporting.records import Record
 from sskd.reporting.statistics import (
@@ -82,9 +83,16 @@ class Analysis:
         return [(group, list(rows)) for group, rows in groupby(self.rows, lambda arm: arm.group)]
 
     @property
-    def at_papers_scale(self) -> bool:
-        """Whether the paper's levels, not only their order, can be held against ours."""
-        return self.reference.cells[0].config.scale == "paper"
+    def unlike_paper(self) -> str:
+        """Why only the order of the paper's numbers can compare, not their levels; or nothing."""
+        cell = self.reference.cells[0]
+        data = data_name(cell)
+        printed = any(data in variant.paper_on for variant in self.ablation.variants.values())
+        reasons = [
+            *(["other data"] if not printed and data != PAPERS_DATA[0] else []),
+            *(["another scale"] if cell.config.scale != "paper" else []),
+        ]
+        return " and ".join(reasons)
 
     @property
     def records(self) -> list[Record]:

@@ -18,11 +18,6 @@ __all__ = [
     "whose_classes",
 ]
 
-_NOT_ITS_LEVELS = (
-    "The paper's levels come from other data and another scale: compare orders and signs."
-)
-
-
 _CITYSCAPES_AP = (
     "Cityscapes AP is the benchmark's own, of the same detections, by cityscapesscripts on gtFine: "
     "an IoU must exceed its threshold, the measured precision-recall steps are integrated, and "
@@ -72,7 +67,10 @@ def result_caption(analysis: Analysis) -> str:
             f"{names} {verb} over the last tenth of the steps of {which}, on training batches."
         )
     printed = any(arm.paper for arm in analysis.rows)
-    sentences += [] if analysis.at_papers_scale or not printed else [_NOT_ITS_LEVELS]
+    if printed and analysis.unlike_paper:
+        sentences.append(
+            f"The paper's levels come from {analysis.unlike_paper}: compare orders and signs."
+        )
     rivals = "variant of its group" if len(analysis.groups) > 1 else "variant"
     sentences.append(
         f"Bold: better than every other {rivals} that was run, paired t-tests, "

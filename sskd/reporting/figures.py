@@ -69,7 +69,7 @@ def _points(analysis: Analysis, stem: str) -> Figure:
         "be sharper than the levels, since seeds share what makes them good or bad."
     )
     if any(arm.paper for arm in analysis.rows):
-        apart = "" if analysis.at_papers_scale else ", apart, because only their order can compare"
+        apart = ", apart, because only their order can compare" if analysis.unlike_paper else ""
         caption += f" Right: the paper's numbers{apart}."
     return Figure(stem, "Levels by variant, paired differences, the paper's numbers", caption)
 

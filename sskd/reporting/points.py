@@ -183,6 +183,7 @@ def _handles(analysis: Analysis, *, printed: bool) -> list[Line2D]:
     mean.set_label("mean over seeds with 95 % t-interval")
     hollow = Line2D([], [], color=INK, marker="D", markersize=6, linewidth=0)
     hollow.set_markerfacecolor("white")
-    caveat = "" if analysis.at_papers_scale else " (other data and scale: compare the order only)"
+    why = analysis.unlike_paper
+    caveat = f" ({why}: compare the order only)" if why else ""
     hollow.set_label("the paper's number" + caveat)
     return [dot, *([mean] if several else []), *([hollow] if printed else [])]

@@ -1,6 +1,7 @@
 """The answer of a report, in sentences that depend on the numbers."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from sskd.reporting.analysis import Analysis, Arm, Comparison
 from sskd.reporting.arms import data_name, labeled_lists
@@ -170,12 +171,11 @@ def _orders(analysis: Analysis, metric: str) -> list[str]:
         if arm.name == name and arm.summary(metric)
     ]
     if len(expected) > 1:
-        printed = [arm.title for arm in expected]
+        printed = " > ".join(arm.title for arm in expected)
         sentence, ours = _order("", expected, metric)
         if any(arm.stand_in for arm in expected):
             return [f"{sentence}."]
-        same = ours == printed
-        theirs = ", as in the paper" if same else f"; the paper's is {' > '.join(printed)}"
+        theirs = ", as in the paper" if ours == printed else f"; the paper's is {printed}"
         return [f"{sentence}{theirs}."]
     groups = [
         (group, [arm for arm in rows if arm.summary(metric)]) for group, rows in analysis.groups
@@ -187,13 +187,16 @@ def _orders(analysis: Analysis, metric: str) -> list[str]:
     ]
 
 
-def _order(where: str, arms: Sequence[Arm], metric: str) -> tuple[str, list[str]]:
+def _order(where: str, arms: Sequence[Arm], metric: str) -> tuple[str, str]:
     # Declared order among equals: a rerun must not swap them.
     lower = METRICS[metric].better == "lower"
     mean = {arm.name: s.mean for arm in arms if (s := arm.summary(metric))}
     ordered = sorted(arms, key=lambda arm: mean[arm.name] * (1 if lower else -1))
-    titles = [arm.title for arm in ordered]
+    order = ordered[0].title + "".join(
+        f" {'=' if mean[before.name] == mean[arm.name] else '>'} {arm.title}"
+        for before, arm in pairwise(ordered)
+    )
     uneven = len({len(arm.values(metric)) for arm in arms}) > 1
     by = "By mean alone, over unequal numbers of seeds," if uneven else "By mean alone"
     better = " (lower is better)" if lower else ""
-    return f"{by} the order{where} is {' > '.join(titles)}{better}", titles
+    return f"{by} the order{where} is {order}{better}", order

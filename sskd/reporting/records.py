@@ -51,6 +51,8 @@ class Record(_Part):
     dataset: str
     sha256: str
     split_sha256: str | None = None
+    labeled_images: int | None = None
+    unlabeled_images: int | None = None
     final: dict[str, float | None]
     """Metrics of the last checkpoint of the final stage."""
     stages: tuple[StageRecord, ...]

@@ -1,5 +1,6 @@
 """The sections of an ablation's report, in the order of reading."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -20,6 +21,7 @@ from sskd.reporting.document import (
 from sskd.reporting.numbers import list_words, show_duration
 from sskd.reporting.statistics import POWER
 from sskd.reporting.tables import Rows
+from sskd.studies.cells import own_changes
 
 __all__ = ["Pictures", "compose"]
 
@@ -131,11 +133,20 @@ def _notes(analysis: Analysis) -> tuple[str, ...]:
     )
     variants = analysis.ablation.variants
     notes = [f"{arm.title}: {note}" for arm in analysis.rows if (note := variants[arm.name].note)]
+    changes = own_changes(analysis.ablation, analysis.reference.cells[0])
+    own = [f"`{key}` {_shown(value)} ({_shown(scale)})" for key, (scale, value) in changes.items()]
+    by_hand = "Set by hand, over what the lines below say, with the scale's own value after it: "
     return (
+        *([f"{by_hand}{', '.join(own)}."] if own else []),
         *(deviations or ["The scale declares no deviation."]),
         *analysis.ablation.notes,
         *notes,
     )
+
+
+def _shown(value: object) -> str:
+    """A setting as ``--set`` takes it."""
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _setting(analysis: Analysis) -> list[Block]:
@@ -149,6 +160,9 @@ def _setting(analysis: Analysis) -> list[Block]:
         if lists
         else f"{labels} % of the training images labeled (split seed {config.data.split_seed})"
     )
+    record = next(iter(analysis.reference.records.values()), None)
+    if record is not None and record.labeled_images is not None and len(shares) == 1:
+        labeled += f": {record.labeled_images:,}, beside {record.unlabeled_images:,} unlabeled"
     line = (
         f"Scale `{config.scale}`, data `{data_name(cell)}`, {labeled}, "
         f"base `{analysis.ablation.base}`."

@@ -6,7 +6,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sskd.config import SHORT_NAMES, Config, apply_changes, build_config, flatten, nearest
+from sskd.config import (
+    SCALES,
+    SHORT_NAMES,
+    Config,
+    apply_changes,
+    base_for,
+    build_config,
+    flatten,
+    nearest,
+)
 from sskd.studies.declaration import PRESETS, Ablation, Variant
 
 __all__ = [
@@ -18,6 +27,7 @@ __all__ = [
     "identify",
     "label_at",
     "not_applicable",
+    "own_changes",
 ]
 
 
@@ -145,6 +155,28 @@ def not_applicable(
         if data["pipeline"]["teacher"] == "zero-shot" and fresh:
             absent[name] = "not applicable: the teacher has a fresh head and predicts nothing yet"
     return absent
+
+
+def own_changes(ablation: Ablation, cell: PlannedCell) -> dict[str, tuple[Any, Any]]:
+    """What its user changed of a cell, by dotted key: the scale's value, and the cell's own.
+
+    Without what affects no number. Nothing where the cell is of no scale of the package.
+    """
+    config = cell.config
+    if config.scale not in SCALES:
+        return {}
+    variant = ablation.variants[cell.variant]
+    declared = PRESETS[variant.base or ablation.base] | changes_at(variant, config.scale)
+    scale = apply_changes(base_for(config.scale, config.data.name), declared)
+    before = flatten(scale)
+    after = flatten(config.model_dump(mode="json"))
+    return {
+        key: (before.get(key), value)
+        for key, value in after.items()
+        if value != before.get(key)
+        and key not in ("seed", "deviations")
+        and not key.startswith("runtime.")
+    }
 
 
 def identify(

@@ -88,6 +88,12 @@ def test_an_ade20k_without_its_maps(sskd, workplace):
     assert "no annotations_instance/training in it; unpack annotations_instance.tar there" in line
 
 
+def test_a_folder_within_ade20k(sskd, workplace):
+    root = write_ade20k(workplace / "rooms")
+    line = mistake(sskd("data", "add-ade20k", "rooms/images"))
+    assert line.endswith(f"there is no images/training in it; give its parent {root}")
+
+
 def test_a_folder_without_images(sskd, workplace):
     root = write_cityscapes(workplace / "city", images=1)
     for path in (root / "leftImg8bit" / "val").glob("*/*.png"):
@@ -203,7 +209,9 @@ def test_train_and_evaluate_give_both_aps_and_keep_the_predictions(sskd, workpla
     assert done.exit_code == 0, done.output
     assert "COCO mask AP" in done.stdout
     assert "by cityscapesscripts" in done.stdout
-    assert done.stdout.splitlines()[-1] == "wrote the predictions to results"
+    assert done.stdout.splitlines()[-1] == (
+        "wrote the predictions to results; cityscapesscripts on them: AP 0.000000, AP50 0.000000"
+    )
     assert len(list((workplace / "results").glob("frankfurt_*_000019.txt"))) == 2
     (workplace / "runs" / "note.md").write_text("not a prediction")
     refused = sskd("evaluate", cell.name, "--cityscapes-results", "runs")

@@ -25,6 +25,12 @@ def city_ids(seed: int) -> np.ndarray:
     return ids
 
 
+def _colours(ids: np.ndarray) -> np.ndarray:
+    """Each id in a colour of its own, so that there is something to learn."""
+    ids = ids.astype(np.int64)
+    return np.stack([ids * factor % 199 for factor in (37, 71, 113)], axis=-1).astype(np.uint8)
+
+
 def write_cityscapes(root: Path, *, images: int = 3) -> Path:
     """``images`` a city, two cities for training and one for validation."""
     for name, cities in CITIES.items():
@@ -36,9 +42,10 @@ def write_cityscapes(root: Path, *, images: int = 3) -> Path:
             for number in range(images):
                 stem = f"{city}_{number:06d}_000019"
                 generator = np.random.default_rng([number, *stem.encode()])
-                pixels = generator.integers(0, 256, (*SIZE, 3), np.uint8)
-                Image.fromarray(pixels).save(pictures / f"{stem}_leftImg8bit.png")
-                Image.fromarray(city_ids(number)).save(maps / f"{stem}_gtFine_instanceIds.png")
+                ids = city_ids(number)
+                noise = generator.integers(0, 56, (*SIZE, 3), np.uint8)
+                Image.fromarray(_colours(ids) + noise).save(pictures / f"{stem}_leftImg8bit.png")
+                Image.fromarray(ids).save(maps / f"{stem}_gtFine_instanceIds.png")
                 Image.fromarray(city_ids(0).astype(np.uint8)).save(
                     maps / f"{stem}_gtFine_labelIds.png"  # lies beside it, is not read
                 )
