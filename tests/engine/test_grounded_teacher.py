@@ -113,6 +113,31 @@ def test_steps_lower_the_loss_and_leave_the_frozen_alone(grounded: Settings, nam
     assert all(p.grad is not None for p in model.projection.parameters())
 
 
+def test_a_step_over_a_list_that_needs_two_sentences_lowers_the_loss_of_both(
+    grounded: Settings, short_text: Path
+) -> None:
+    settings = config(grounded(detector=str(short_text)))
+    classes = ("person", "motorcycle", "traffic light", "car", "bus", "train", "truck")
+    model = build_model(
+        settings.teacher, classes=classes, generator=torch.Generator().manual_seed(0)
+    ).train()
+    views = batch()
+    masks = views.targets[0].masks
+    step = build_step(stages_of(settings)["supervised"], settings, bank=None)
+    optimizer = torch.optim.AdamW(parameter_groups(model, 5e-3, 0.1, 0.01))
+    for numbers in ([0, 6], [5, 6], [0, 1]):  # of both sentences, of one of them
+        targets = Targets(masks, torch.tensor(numbers))
+        images = views._replace(targets=(targets, views.targets[1]))
+        losses = []
+        for _ in range(4):
+            terms = step(model, images, torch.Generator().manual_seed(0))
+            optimizer.zero_grad()
+            terms.total.backward()
+            optimizer.step()
+            losses.append(float(terms.sup.detach()))
+        assert losses[-1] < losses[0]
+
+
 def test_a_trained_teacher_comes_back_from_the_stores_file(
     grounded: Settings, tmp_path: Path
 ) -> None:
