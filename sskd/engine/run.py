@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -9,9 +10,10 @@ from typing import Any
 
 import yaml
 
-from sskd.config import Config, DataConfig, digest
+from sskd.config import Config, DataConfig, GroundedSamConfig, digest
 from sskd.data.coco import CocoData, load_coco
 from sskd.data.datasets import DataSet, open_dataset
+from sskd.data.descriptions import check_prompts
 from sskd.data.labeled_lists import find_images, read_list
 from sskd.data.splits import Split, make_listed_split, make_split, write_split
 from sskd.engine.cityscapes import OFFICIAL_KEYS, check_official
@@ -22,6 +24,7 @@ from sskd.engine.perform import Outcome, StageLog, perform
 from sskd.engine.samples import draw_samples
 from sskd.engine.stages import FINAL_STAGE, Role, Stage, fingerprint, plan_stages
 from sskd.engine.store import Store, write_json_atomic
+from sskd.models.text_prompt import phrases
 from sskd.types import Progress
 
 __all__ = [
@@ -171,6 +174,7 @@ def _open_cell(config: Config, home: Path, progress: Progress | None) -> _Cell:
     data = config.data
     names = read_list(Path(data.labeled_list)) if data.labeled_list is not None else None
     train, split = _split(dataset, data, names)
+    config = _with_prompts(config, dataset, [category.name for category in train.categories])
     file = config.pseudo_labels.file
     stages = plan_stages(
         config,
@@ -180,6 +184,21 @@ def _open_cell(config: Config, home: Path, progress: Progress | None) -> _Cell:
     )
     name = fingerprint(config, stages)
     return _Cell(config, dataset, train, split, stages, name, home / "cells" / name[:16])
+
+
+def _with_prompts(config: Config, dataset: DataSet, classes: Sequence[str]) -> Config:
+    """With the data set's own words for classes that the config does not name.
+
+    They are part of the cell from here on: of its keys, where the teacher reads them, and of what
+    its folder says about it.
+    """
+    if not isinstance(config.teacher, GroundedSamConfig):
+        return config
+    check_prompts(dataset, classes)
+    prompts = {**dataset.prompts, **config.teacher.prompts}
+    phrases(classes, prompts)  # a mistake is told before anything is computed
+    teacher = config.teacher.model_copy(update={"prompts": prompts})
+    return config.model_copy(update={"teacher": teacher})
 
 
 @lru_cache(maxsize=4)

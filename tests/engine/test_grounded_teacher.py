@@ -10,8 +10,9 @@ import torch
 
 from sskd.config import Config, base_for, build_config
 from sskd.data import toycity
+from sskd.data.datasets import open_dataset
 from sskd.engine.checkpoint import load_weights, save_weights
-from sskd.engine.run import run_cell
+from sskd.engine.run import plan_cell, run_cell
 from sskd.engine.stages import Stage, plan_stages
 from sskd.engine.step import build_step
 from sskd.models.build import build_model
@@ -158,6 +159,34 @@ def test_a_trained_teacher_comes_back_from_the_stores_file(
         mine, other = one(images, embeddings=False), two(images, embeddings=False)
     assert torch.equal(mine.mask_logits, other.mask_logits)
     assert torch.equal(mine.class_logits, other.class_logits)
+
+
+def test_the_words_of_the_data_sets_file_are_used_unless_the_config_says_others(
+    grounded: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = toycity.ToycityCounts(source=2, train=12, val=2)
+    monkeypatch.setattr(toycity, "DEFAULT_COUNTS", counts)
+    file = open_dataset(tmp_path, "toycity").folder / "dataset.json"
+
+    def keys(in_file: dict[str, str], **in_config: str) -> dict[str, str]:
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"prompts": in_file}))
+        settings = config(grounded(prompts=in_config), data__label_fraction=0.5)
+        return {s.name: s.key for s in plan_cell(settings, home=tmp_path).stages}
+
+    none, said = keys({}), keys({"car": "automobile"})
+    assert said["pretraining"] != none["pretraining"]
+    assert said == keys({}, car="automobile")
+    assert keys({"car": "street", "bus": "big car"}, car="automobile") == keys(
+        {}, car="automobile", bus="big car"
+    )
+    with pytest.raises(ValueError, match=r"'toycity': prompts: 'cra' is no class; did you .*'car'"):
+        keys({"cra": "automobile"})
+    with pytest.raises(ValueError, match=r"classes 'car' and 'truck' are both called 'truck'"):
+        keys({"car": "truck"})
+    plain = build_config(base_for("tiny", "toycity"), {"data.label_fraction": 0.5})
+    keys_of_others = {s.key for s in plan_cell(plain, home=tmp_path).stages}
+    keys({})
+    assert keys_of_others == {s.key for s in plan_cell(plain, home=tmp_path).stages}
 
 
 @pytest.mark.slow
