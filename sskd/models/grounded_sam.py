@@ -139,6 +139,10 @@ class GroundedSam(InstanceModel):
         """The detector's image and text encoders."""
         return self.detector.model.backbone, self.detector.model.text_backbone
 
+    def reloaded(self) -> tuple[str, ...]:
+        """What is frozen, SAM 2 first of all; random weights are not loaded, so they are kept."""
+        return tuple(self._frozen_names()) if self.settings.weights == "pretrained" else ()
+
     def detect(self, images: Float[Tensor, "b 3 h w"]) -> tuple[Any, ...]:
         """What the detector's transformer gives for each sentence, before its heads."""
         own = [ids[:length] for ids, length in zip(self.input_ids, self.lengths, strict=True)]
@@ -211,11 +215,13 @@ class GroundedSam(InstanceModel):
         return max(1, round(height * scale)), max(1, round(width * scale))
 
     def _frozen(self) -> list[nn.Module]:
-        model = self.detector.model
-        frozen = [self.segmenter]
-        frozen += [model.text_backbone] if self.settings.freeze_text else []
-        frozen += [model.backbone] if self.settings.freeze_backbone else []
-        return frozen
+        return [self.get_submodule(name) for name in self._frozen_names()]
+
+    def _frozen_names(self) -> list[str]:
+        names = ["segmenter"]
+        names += ["detector.model.text_backbone"] if self.settings.freeze_text else []
+        names += ["detector.model.backbone"] if self.settings.freeze_backbone else []
+        return names
 
 
 def _resize(images: Float[Tensor, "b 3 h w"], size: tuple[int, int]) -> Tensor:
