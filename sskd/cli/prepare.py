@@ -14,7 +14,9 @@ from sskd.cli.progress import open_display
 from sskd.config import Config
 from sskd.data.datasets import TOYCITY, list_datasets
 from sskd.engine.run import CellPlan, assume_cell, plan_cell
+from sskd.engine.stages import IMPORTED_LABELS
 from sskd.models.build import check_weights
+from sskd.models.sources import known_as, sources
 from sskd.studies.cells import PlannedCell, experiment_name, identify
 from sskd.studies.declaration import Ablation
 
@@ -24,6 +26,7 @@ __all__ = [
     "data_is_here",
     "default_workers",
     "prepare",
+    "prepare_launch",
     "prepare_single",
     "report_folder",
     "stages_left",
@@ -63,17 +66,33 @@ def prepare(
     return PreparedStudy(ablation, tuple(identified), tuple(plans))
 
 
+def prepare_launch(
+    resolved: Sequence[tuple[Ablation, Sequence[PlannedCell]]], home: Path
+) -> list[PreparedStudy]:
+    """Plan studies that are about to run: the checkpoints that they still need are in reach.
+
+    Raises:
+        ValueError: As ``prepare`` does, or if a checkpoint is not in reach.
+    """
+    studies = [prepare(ablation, planned, home) for ablation, planned in resolved]
+    told = [check_models(study.cells, study.plans) for study in studies]
+    if any(told):
+        studies = [prepare(ablation, planned, home) for ablation, planned in resolved]
+    return studies
+
+
 def prepare_single(cell: PlannedCell, home: Path) -> tuple[PlannedCell, CellPlan]:
     """Plan one cell; gives it identified.
 
     Raises:
-        ValueError: If the data set or the split is not as the config needs it, or a foundation
-            model is not in reach.
+        ValueError: If the data set or the split is not as the config needs it, or a checkpoint is
+            not in reach.
     """
-    (plan,) = _plan([cell.config], home)
-    check_models([cell], [plan])
-    (identified,) = identify([cell], lambda _: plan.fingerprint)
-    return identified, plan
+    plans = _plan([cell.config], home)
+    if check_models([cell], plans):
+        plans = _plan([cell.config], home)
+    (identified,) = identify([cell], lambda _: plans[0].fingerprint)
+    return identified, plans[0]
 
 
 def data_is_here(cells: Sequence[PlannedCell], home: Path) -> bool:
@@ -88,20 +107,27 @@ def stages_left(studies: Sequence[PreparedStudy]) -> list[str]:
     return list({s.key: s.name for plan in plans for s in plan.stages if not s.done}.values())
 
 
-def check_models(cells: Sequence[PlannedCell], plans: Sequence[CellPlan]) -> None:
-    """Make sure that the foundation models which the cells still need are in reach.
+def check_models(cells: Sequence[PlannedCell], plans: Sequence[CellPlan]) -> bool:
+    """Make sure that the checkpoints which the cells still need are in reach.
+
+    Returns:
+        Whether a hub has told the version of one, which changes the plans.
 
     Raises:
         ValueError: If one is not; one line says which, and where it can be had.
     """
-    needed = [
-        cell.config.teacher
-        for cell, plan in zip(cells, plans, strict=True)
-        if any(stage.role == "teacher" and not stage.done for stage in plan.stages)
-    ]
-    for number, teacher in enumerate(needed):
-        if teacher not in needed[:number]:
-            check_weights(teacher)
+    needed = []
+    for cell, plan in zip(cells, plans, strict=True):
+        for role in ("teacher", "student"):
+            model = getattr(cell.config, role)
+            left = [s.name for s in plan.stages if s.role == role and not s.done]
+            if model not in needed and left not in ([], [IMPORTED_LABELS]):
+                needed.append(model)
+    names = [source for model in needed for source in sources(model).values()]
+    before = [known_as(name) for name in names]
+    for model in needed:
+        check_weights(model)
+    return [known_as(name) for name in names] != before
 
 
 def default_workers(studies: Sequence[PreparedStudy]) -> int:

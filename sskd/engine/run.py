@@ -24,6 +24,7 @@ from sskd.engine.perform import Outcome, StageLog, perform
 from sskd.engine.samples import draw_samples
 from sskd.engine.stages import FINAL_STAGE, Role, Stage, fingerprint, plan_stages
 from sskd.engine.store import Store, write_json_atomic
+from sskd.models.sources import known_as
 from sskd.models.text_prompt import phrases
 from sskd.types import Progress
 
@@ -181,6 +182,7 @@ def _open_cell(config: Config, home: Path, progress: Progress | None) -> _Cell:
         data_sha=dataset.sha256,
         split_sha=split.sha256,
         labels_sha=None if file is None else file_hash(Path(file)),
+        known_as=known_as,
     )
     name = fingerprint(config, stages)
     return _Cell(config, dataset, train, split, stages, name, home / "cells" / name[:16])

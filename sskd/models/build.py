@@ -8,6 +8,7 @@ from sskd.config import GroundedSamConfig, ModelConfig
 from sskd.models.contract import InstanceModel
 from sskd.models.foundation import check_foundation
 from sskd.models.grounded_sam import GroundedSam
+from sskd.models.hub import check_backbone
 from sskd.models.student import build
 
 __all__ = ["build_model", "check_weights"]
@@ -39,10 +40,14 @@ def build_model(
 
 
 def check_weights(config: ModelConfig | GroundedSamConfig) -> None:
-    """Make sure that the foundation models are in reach, before anything is computed.
+    """Make sure that a model's checkpoints are in reach, before anything is computed.
+
+    Asking a hub brings small files into the local cache, and with them the version.
 
     Raises:
         ValueError: If one is not; one line says which and where it can be had.
     """
     if isinstance(config, GroundedSamConfig):
         check_foundation(config)
+    else:
+        check_backbone(config.encoder)

@@ -12,12 +12,21 @@ import transformers
 from safetensors import SafetensorError
 
 from sskd.config import EncoderConfig
+from sskd.models.sources import HUB_ID, NO_CHECKPOINT, pinned, weight_files
 
-__all__ = ["WrongWeightsError", "load_backbone", "load_pretrained", "reading"]
+__all__ = [
+    "WrongWeightsError",
+    "check_backbone",
+    "load_backbone",
+    "load_pretrained",
+    "must_have_weights",
+    "reading",
+]
 
 _logging: Any = transformers.utils.logging
 
-_HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+
+_OR_ELSE = "neither 'none', nor"
 
 
 class WrongWeightsError(Exception):
@@ -57,8 +66,27 @@ def load_backbone(
         return {}
 
     needs = f"{config.name!r} needs complete {architecture.model_type!r} weights"
-    with reading("encoder.weights", config.weights, needs=needs, or_else="neither 'none', nor"):
+    with reading("encoder.weights", config.weights, needs=needs, or_else=_OR_ELSE):
         return load_pretrained(config.weights, network, options)
+
+
+def check_backbone(config: EncoderConfig) -> None:
+    """Make sure that an encoder's checkpoint is in reach, without reading weights.
+
+    Raises:
+        ValueError: If it is not; one line.
+    """
+    if config.weights in NO_CHECKPOINT:
+        return
+    with reading("encoder.weights", config.weights, needs="", or_else=_OR_ELSE):
+        transformers.AutoConfig.from_pretrained(config.weights, **pinned(config.weights))
+        must_have_weights(config.weights)
+
+
+def must_have_weights(source: str) -> None:
+    """Raise an ``OSError`` for a folder without weights."""
+    if Path(source).is_dir() and not weight_files(Path(source)):
+        raise OSError("no weights")
 
 
 def load_pretrained(
@@ -74,10 +102,14 @@ def load_pretrained(
     Raises:
         WrongWeightsError: If some of the weights are not there, or of another shape.
     """
-    found = transformers.AutoConfig.from_pretrained(source)
+    found = transformers.AutoConfig.from_pretrained(source, **pinned(source))
     model: torch.nn.Module
     model, report = network.from_pretrained(
-        source, dtype=torch.float32, output_loading_info=True, **options(found)
+        source,
+        dtype=torch.float32,
+        output_loading_info=True,
+        **pinned(source),
+        **options(found),
     )
     if report["missing_keys"] or report["mismatched_keys"]:
         raise WrongWeightsError("lacks some of the weights that its config.json asks for")
@@ -108,7 +140,7 @@ def reading(
         ValueError: If it cannot be read.
     """
     local = Path(source).is_dir()
-    if not local and not _HUB_ID.fullmatch(source):
+    if not local and not HUB_ID.fullmatch(source):
         raise ValueError(
             f"{key} {source!r}: {or_else} a hub id (owner/name), nor an existing folder"
         )

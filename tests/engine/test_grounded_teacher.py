@@ -1,12 +1,14 @@
 """The grounded teacher in the engine: its stages, its steps, its checkpoint, the whole pipeline."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from sskd.config import Config, base_for, build_config
 from sskd.data import toycity
@@ -17,6 +19,7 @@ from sskd.engine.stages import Stage, plan_stages
 from sskd.engine.step import build_step
 from sskd.models.build import build_model
 from sskd.models.parameters import parameter_groups
+from sskd.models.sources import known_as
 from sskd.types import Batch, Targets
 
 Settings = Callable[..., dict[str, Any]]
@@ -149,9 +152,14 @@ def test_a_trained_teacher_comes_back_from_the_stores_file(
     )
     with torch.no_grad():
         for parameter in one.parameters():
-            parameter.add_(0.01)
+            if parameter.requires_grad:
+                parameter.add_(0.01)
     save_weights(tmp_path / "weights.safetensors", one)
     load_weights(tmp_path / "weights.safetensors", two)
+    stored = load_file(tmp_path / "weights.safetensors")
+    assert {name.partition(".")[0] for name in stored} == {"detector", "projection"}
+    assert not any("text_backbone" in name for name in stored)
+    assert any(name.startswith("segmenter.") for name in one.state_dict()), "saving changes nothing"
     images = batch().weak
     one.eval()
     two.eval()
@@ -159,6 +167,53 @@ def test_a_trained_teacher_comes_back_from_the_stores_file(
         mine, other = one(images, embeddings=False), two(images, embeddings=False)
     assert torch.equal(mine.mask_logits, other.mask_logits)
     assert torch.equal(mine.class_logits, other.class_logits)
+
+
+def test_weights_are_refused_beside_another_checkpoint_than_they_were_trained_with(
+    grounded: Settings, foundation_folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    def build(**changes: Any) -> torch.nn.Module:
+        settings = config(grounded(**changes)).teacher
+        return build_model(settings, classes=CLASSES, generator=torch.Generator().manual_seed(0))
+
+    file = tmp_path / "weights.safetensors"
+    save_weights(file, build())
+    moved, other = tmp_path / "moved", tmp_path / "other"
+    for folder in (moved, other):
+        shutil.copytree(foundation_folders[1], folder)
+    changed = load_file(other / "model.safetensors")
+    changed["mask_decoder.iou_token.weight"] += 0.01
+    save_file(changed, other / "model.safetensors", {"format": "pt"})
+    load_weights(file, build(segmenter=str(moved)))
+    with pytest.raises(ValueError, match="saved beside another published checkpoint") as caught:
+        load_weights(file, build(segmenter=str(other)))
+    assert "\n" not in str(caught.value)
+    save_weights(file, build(freeze_text=False))  # then the text encoder may have learned
+    assert any("text_backbone" in name for name in load_file(file))
+
+
+def test_a_checkpoint_counts_by_its_content(
+    grounded: Settings, foundation_folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    def keys(**changes: Any) -> dict[str, str]:
+        stages = plan_stages(
+            config(grounded(**changes)), data_sha="d", split_sha="s", known_as=known_as
+        )
+        return {s.name: s.key for s in stages}
+
+    before = keys()
+    moved = tmp_path / "moved"
+    shutil.copytree(foundation_folders[0], moved)
+    (moved / "README.md").write_text("not read")
+    assert keys(detector=str(moved)) == before
+    for name in ("model.safetensors", "config.json", "tokenizer.json"):
+        content = (moved / name).read_bytes()
+        (moved / name).write_bytes(content + b" ")
+        assert keys(detector=str(moved))["pretraining"] != before["pretraining"], name
+        (moved / name).write_bytes(content)
+    assert keys(detector=str(moved)) == before
+    named = keys(detector=str(tmp_path / "gone"))
+    assert named["pretraining"] != before["pretraining"]
 
 
 def test_the_words_of_the_data_sets_file_are_used_unless_the_config_says_others(
