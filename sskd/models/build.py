@@ -6,6 +6,7 @@ import torch
 
 from sskd.config import GroundedSamConfig, ModelConfig
 from sskd.models.contract import InstanceModel
+from sskd.models.efficientnet_lite import check_packages
 from sskd.models.foundation import check_foundation
 from sskd.models.grounded_sam import GroundedSam
 from sskd.models.hub import check_backbone
@@ -50,4 +51,5 @@ def check_weights(config: ModelConfig | GroundedSamConfig) -> None:
     if isinstance(config, GroundedSamConfig):
         check_foundation(config)
     else:
+        check_packages(config.encoder)
         check_backbone(config.encoder)

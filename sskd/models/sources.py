@@ -1,24 +1,36 @@
 """What a checkpoint is known by: its content, whatever it is called and wherever it lies."""
 
 import hashlib
+import json
 import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import try_to_load_from_cache
+from safetensors import SafetensorError, safe_open
 
 from sskd.config import GroundedSamConfig, ModelConfig, digest
 
-__all__ = ["HUB_ID", "NO_CHECKPOINT", "commit", "known_as", "pinned", "sources", "weight_files"]
+__all__ = [
+    "HUB_ID",
+    "NO_CHECKPOINT",
+    "here",
+    "known_as",
+    "lacking",
+    "pinned",
+    "sources",
+    "weight_files",
+]
 
 NO_CHECKPOINT = ("none", "imagenet")
 """Sources of weights that are no checkpoint: random ones, and those of a package."""
 
 HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 
+_INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 _BESIDE = (
-    *("config.json", "model.safetensors.index.json", "pytorch_model.bin.index.json"),
+    *("config.json", *_INDEXES),
     *("vocab.txt", "tokenizer.json", "tokenizer_config.json"),
     *("special_tokens_map.json", "added_tokens.json"),
 )
@@ -46,13 +58,14 @@ def known_as(source: str) -> str:
     """
     if source in NO_CHECKPOINT:
         return source
-    folder = Path(source)
-    if folder.is_dir():
+    folder = here(source)
+    if folder is None:
+        return source
+    if folder == Path(source):
         files = [*weight_files(folder), *(folder / name for name in _BESIDE)]
         hashes = {file.name: _hash_of(file) for file in files if file.is_file()}
         return f"sha256:{digest(hashes)}"
-    version = commit(source)
-    return source if version is None else f"{source}@{version}"
+    return f"{source}@{folder.name}"
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -60,18 +73,44 @@ def weight_files(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*.bin"))
 
 
-def commit(source: str) -> str | None:
-    """The version of a hub's model that the local cache has, in whole or in part."""
+def here(source: str) -> Path | None:
+    """The folder itself, or that of a hub's model in the local cache, which may lack files."""
+    if Path(source).is_dir():
+        return Path(source)
     if not HUB_ID.fullmatch(source):
         return None
     found = try_to_load_from_cache(source, "config.json")
-    return Path(found).parent.name if isinstance(found, str) else None
+    return Path(found).parent if isinstance(found, str) else None
 
 
 def pinned(source: str) -> dict[str, Any]:
     """An argument of ``from_pretrained``, so that what is read is what the keys of stages say."""
-    version = None if Path(source).is_dir() else commit(source)
-    return {} if version is None else {"revision": version}
+    folder = here(source)
+    return {} if folder is None or folder == Path(source) else {"revision": folder.name}
+
+
+def lacking(folder: Path) -> str | None:
+    """What a checkpoint's folder lacks, by names and sizes of files; ``None`` if it is whole."""
+    if not (folder / "config.json").is_file():
+        return "config.json"
+    files = weight_files(folder)
+    for index in _INDEXES:
+        if (folder / index).is_file():
+            named = json.loads((folder / index).read_text("utf-8"))["weight_map"].values()
+            files = [folder / name for name in sorted(set(named))]
+            break
+    if not files:
+        return "model.safetensors"
+    for file in files:
+        if not file.is_file():
+            return file.name
+        try:
+            if file.suffix == ".safetensors":
+                with safe_open(file, "pt"):
+                    pass
+        except SafetensorError:
+            return f"a part of {file.name}"
+    return None
 
 
 def _hash_of(file: Path) -> str:
