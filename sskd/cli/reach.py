@@ -26,7 +26,12 @@ def launch_checks(options: LaunchOptions) -> list[Check]:
     """
     base, changes = base_and_changes(options)
     config = build_config(base, changes)
-    return [_data(config, options.home), *_models(config, "teacher"), *_models(config, "student")]
+    return [
+        _data(config, options.home),
+        *_files(config),
+        *_models(config, "teacher"),
+        *_models(config, "student"),
+    ]
 
 
 def _data(config: Config, home: Path) -> Check:
@@ -38,6 +43,19 @@ def _data(config: Config, home: Path) -> Check:
     except ValueError as error:
         adds = {"cityscapes": "add-cityscapes ROOT", "ade20k": "add-ade20k ROOT"}
         return Check("data set", MISSING, f"{error}; sskd data {adds.get(name, 'add --help')}")
+
+
+def _files(config: Config) -> Iterator[Check]:
+    labels = config.pseudo_labels.file
+    for key, file in (
+        ("data.labeled_list", config.data.labeled_file),
+        ("pseudo_labels.file", None if labels is None else Path(labels)),
+    ):
+        if file is not None:
+            found = file.is_file()
+            yield Check(
+                key, "ok" if found else MISSING, f"{file}{'' if found else ': no such file'}"
+            )
 
 
 def _models(config: Config, role: str) -> Iterator[Check]:

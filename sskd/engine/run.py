@@ -173,7 +173,7 @@ def _open_cell(config: Config, home: Path, progress: Progress | None) -> _Cell:
     if config.evaluation.cityscapes:
         check_official(dataset)
     data = config.data
-    names = read_list(Path(data.labeled_list)) if data.labeled_list is not None else None
+    names = read_list(data.labeled_file) if data.labeled_file is not None else None
     train, split = _split(dataset, data, names)
     config = _with_prompts(config, dataset, [category.name for category in train.categories])
     file = config.pseudo_labels.file
@@ -210,7 +210,8 @@ def _split(
     """The cells of a study share it, and reading a large COCO file takes seconds."""
     train = load_coco(dataset.train_json, dataset.images)
     if names is not None:
-        listed = find_images(names, train, Path(str(data.labeled_list)))
+        assert data.labeled_file is not None
+        listed = find_images(names, train, data.labeled_file)
         return train, make_listed_split(train, listed, seed=data.split_seed, held_out=data.held_out)
     return train, make_split(
         train, fraction=data.label_fraction, seed=data.split_seed, held_out=data.held_out

@@ -106,8 +106,14 @@ def test_what_a_launch_would_not_find_is_one_line_each_and_exit_code_2(
         f"{cut}, in this folder, lacks a part of model.safetensors",
     ]
     assert "set student.encoder.weights to it" in found["student.encoder.weights"][1]
-    assert "missing" in found["data"][0] + found["data"][1]
     assert "unknown data set 'cityscapes'" in done.stdout
+    listed = "data.labeled_list=lists/{percent}.txt"
+    done = sskd("doctor", "--data", "toycity", "--set", listed, "--set", "label-fraction=0.05")
+    assert done.exit_code == 2
+    assert rows(done)["data.labeled_list"] == ["missing", "lists/5.txt: no such file"]
+    (workplace / "lists").mkdir()
+    (workplace / "lists" / "5.txt").write_text("1\n")
+    assert sskd("doctor", "--set", listed, "--set", "label-fraction=0.05").exit_code == 0
 
 
 def test_a_half_fetched_checkpoint_in_the_hubs_cache_is_not_there(
