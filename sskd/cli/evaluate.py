@@ -1,14 +1,20 @@
 """``sskd evaluate``: one checkpoint on one data set."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sskd.cli.console import percent, print_table, say
 from sskd.cli.options import Data, Home
 
+if TYPE_CHECKING:
+    from sskd.config import Config
+
 __all__ = ["evaluate"]
+
+PLACES = ("teacher.detector", "teacher.segmenter", "student.encoder.weights")
+"""Settings that say where a published checkpoint lies, which may have moved."""
 
 
 def evaluate(
@@ -26,6 +32,14 @@ def evaluate(
             "--cityscapes-results",
             metavar="DIR",
             help="Keep the predictions as Cityscapes' server takes them; measure its AP.",
+        ),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=FOLDER",
+            help=f"Where a published checkpoint lies now: {', '.join(PLACES)}; repeatable.",
         ),
     ] = None,
     home: Home = Path("runs"),
@@ -52,7 +66,7 @@ def evaluate(
     from sskd.models.build import build_model
 
     found = find_checkpoint(checkpoint, home=home)
-    config = found.config
+    config = _moved(found.config, settings or [])
     dataset = open_dataset(home, data or config.data.name)
     official = cityscapes_results is not None or (
         config.evaluation.cityscapes and dataset.cityscapes is not None
@@ -111,3 +125,14 @@ def evaluate(
         )
     if cityscapes_results is not None:
         say(f"wrote the predictions to {cityscapes_results}")
+
+
+def _moved(config: "Config", settings: list[str]) -> "Config":
+    """The model's own config; only where its published checkpoints lie can be said anew."""
+    from sskd.config import build_config, nearest, parse_overrides
+
+    changes = parse_overrides(settings)
+    for key in changes:
+        if key not in PLACES:
+            raise ValueError(f"--set {key}: not where a checkpoint lies{nearest(key, PLACES)}")
+    return build_config(config.model_dump(mode="json"), changes) if changes else config
