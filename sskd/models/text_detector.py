@@ -5,7 +5,7 @@ locations of all levels, f channels, h w pixels.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -32,7 +32,8 @@ def read_sentences(
         sentences: Token ids.
     """
     outputs = []
-    with _asked_once(detector.model.backbone):
+    several = len(sentences) > 1
+    with _asked_once(detector.model.backbone) if several else nullcontext():
         for sentence in sentences:
             input_ids = sentence.expand(len(images), -1)
             outputs.append(
