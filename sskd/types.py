@@ -1,8 +1,8 @@
 """The values that pass between the layers.
 
 Axes: b images, h w pixels of a view, n instances of an image, m queries, c foreground classes,
-q boxes of a layer, t tokens, d embedding dimensions, hm wm locations of the mask logits, hp wp
-locations of the embeddings.
+s sentences, t tokens of the longest one, q boxes of a layer for a sentence, d embedding dimensions,
+hm wm locations of the mask logits, hp wp locations of the embeddings.
 """
 
 from collections.abc import Callable, Mapping
@@ -34,10 +34,10 @@ class LayerOutput(NamedTuple):
 class BoxLayer(NamedTuple):
     """What one layer of a detector that reads text predicts."""
 
-    boxes: Float[Tensor, "b q 4"]
+    boxes: Float[Tensor, "b s q 4"]
     """Centre and size, (x, y, width, height), in units of the image's sides."""
-    token_logits: Float[Tensor, "b q t"]
-    """Whether the box shows what a token names."""
+    token_logits: Float[Tensor, "b s q t"]
+    """Whether the box shows what a token of its sentence names; ``-inf`` beyond its end."""
 
 
 class BoxPredictions(NamedTuple):
@@ -45,8 +45,12 @@ class BoxPredictions(NamedTuple):
 
     layers: tuple[BoxLayer, ...]
     """The encoder's proposals, then the decoder layers, first to last."""
+    tokens: Bool[Tensor, "s t"]
+    """Which places hold a token of the sentence."""
     class_tokens: Bool[Tensor, "c t"]
-    """Which tokens name a class."""
+    """Which places in its own sentence name a class."""
+    sentence_of: Int[Tensor, " c"]
+    """Which sentence names a class."""
 
 
 class Predictions(NamedTuple):

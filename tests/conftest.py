@@ -1,5 +1,7 @@
 """Tiny foundation models of the real classes, saved as real checkpoints are."""
 
+import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -44,6 +46,16 @@ def foundation_folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
         _save_detector(detector)
         _save_segmenter(segmenter)
     return detector, segmenter
+
+
+@pytest.fixture
+def short_text(foundation_folders: tuple[Path, Path], tmp_path: Path) -> Path:
+    """The same detector, but it reads 11 tokens only."""
+    folder = tmp_path / "short"
+    shutil.copytree(foundation_folders[0], folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"max_text_len": 11}))
+    return folder
 
 
 @pytest.fixture

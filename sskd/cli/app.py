@@ -72,7 +72,7 @@ app.command(
 app.add_typer(data.app, name="data")
 app.add_typer(bench.app, name="bench")
 app.command(epilog=examples("sskd ui", "sskd ui --port 5001 --home /data/runs"))(ui)
-app.command(epilog=examples("sskd doctor"))(doctor)
+app.command(epilog=examples("sskd doctor", "sskd doctor --scale tiny --data toycity"))(doctor)
 
 
 def _show_version(wanted: bool) -> bool:

@@ -13,7 +13,7 @@ from sskd.cli.console import print_table, say
 from sskd.cli.errors import SOME_FAILED
 from sskd.cli.options import LaunchOptions
 from sskd.cli.plan_view import print_plan
-from sskd.cli.prepare import check_launch, default_workers, prepare, report_folder
+from sskd.cli.prepare import default_workers, prepare_launch, report_folder
 from sskd.cli.report import say_report
 from sskd.cli.resolve import check_folder
 from sskd.cli.running import run_studies, show_table
@@ -52,9 +52,7 @@ def conduct(
         typer.Exit: If some cells failed.
     """
     home = options.home
-    studies = [prepare(ablation, planned, home) for ablation, planned in resolved]
-    for study in studies:
-        check_launch(study.cells, study.plans, home)
+    studies = prepare_launch(resolved, home)
     if dry_run:
         print_plan(studies, home)
         return

@@ -6,14 +6,18 @@ import sqlite3
 import sys
 import tempfile
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import typer
 
 from sskd.cli.console import print_table
-from sskd.cli.options import Home
+from sskd.cli.errors import USER_MISTAKE
+from sskd.cli.options import Data, Home, LaunchOptions, Settings
 
-__all__ = ["Check", "available_cores", "doctor"]
+__all__ = ["MISSING", "Check", "available_cores", "doctor"]
+
+MISSING = "missing"
+"""State of what a launch would not find."""
 
 MIN_FREE_BYTES = 2 * 1024**3
 """Less than this is no fault yet, but checkpoints may soon fill the disk."""
@@ -24,7 +28,7 @@ class Check(NamedTuple):
 
     name: str
     state: str
-    """``ok``, ``warning`` (works, worth knowing) or ``fault`` (repair it first)."""
+    """``ok``, ``warning`` (works, worth knowing), ``fault`` (repair it first), or ``missing``."""
     detail: str
 
 
@@ -35,11 +39,24 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
-def doctor(home: Home = Path("runs")) -> None:
+def doctor(
+    scale: Annotated[
+        str | None,
+        typer.Option(
+            "--scale",
+            metavar="tiny|small|paper",
+            help="Also look for the data set and the checkpoints that a launch would need.",
+        ),
+    ] = None,
+    data: Data = None,
+    settings: Settings = None,
+    home: Home = Path("runs"),
+) -> None:
     """Check the installation.
 
-    Versions, extras, threads, the home folder, its databases, the disk. Exits with 1 if there
-    is a fault.
+    Versions, extras, threads, the home folder, its databases, the disk. With --scale, --data or
+    --set also what such a launch would need: data set and checkpoints, which are looked for on
+    this machine and not loaded. Exits with 1 if there is a fault, with 2 if something is missing.
     """
     from sskd.config import load_scale
 
@@ -53,9 +70,17 @@ def doctor(home: Home = Path("runs")) -> None:
         *(_database(home / name) for name in ("mlflow.db", "optuna.db")),
         _disk(home),
     ]
+    if scale is not None or data is not None or settings:
+        from sskd.cli.reach import launch_checks
+
+        options = LaunchOptions(
+            home=home, scale=scale or "tiny", data=data, settings=tuple(settings or ())
+        )
+        checks += launch_checks(options)
     print_table(("check", "state", "detail"), checks)
-    if any(check.state == "fault" for check in checks):
-        raise typer.Exit(1)
+    states = {check.state for check in checks}
+    if states & {"fault", MISSING}:
+        raise typer.Exit(1 if "fault" in states else USER_MISTAKE)
 
 
 def _python() -> Check:

@@ -11,12 +11,16 @@ from sskd.cli.options import Data, Home
 
 if TYPE_CHECKING:
     from sskd.cli.checkpoints import Checkpoint
+    from sskd.config import Config
     from sskd.data.coco import CocoData
     from sskd.engine.cityscapes import OfficialResult
     from sskd.engine.evaluate import EvaluationResult
     from sskd.models.contract import InstanceModel
 
 __all__ = ["evaluate"]
+
+PLACES = ("teacher.detector", "teacher.segmenter", "student.encoder.weights")
+"""Settings that say where a published checkpoint lies, which may have moved."""
 
 
 def evaluate(
@@ -34,6 +38,14 @@ def evaluate(
             "--cityscapes-results",
             metavar="DIR",
             help="Keep the predictions as Cityscapes' server takes them; measure its AP.",
+        ),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=FOLDER",
+            help=f"Where a published checkpoint lies now: {', '.join(PLACES)}; repeatable.",
         ),
     ] = None,
     home: Home = Path("runs"),
@@ -54,7 +66,7 @@ def evaluate(
     from sskd.engine.materials import make_accelerator
 
     found = find_checkpoint(checkpoint, home=home)
-    config = found.config
+    config = _moved(found.config, settings or [])
     dataset = open_dataset(home, data or config.data.name)
     official = cityscapes_results is not None or (
         config.evaluation.cityscapes and dataset.cityscapes is not None
@@ -137,3 +149,14 @@ def _print(result: "EvaluationResult", benchmark: "OfficialResult | None") -> No
             ("by cityscapesscripts", "%"),
             [(name, percent(value)) for name, value in (values | benchmark.per_class).items()],
         )
+
+
+def _moved(config: "Config", settings: list[str]) -> "Config":
+    """The model's own config; only where its published checkpoints lie can be said anew."""
+    from sskd.config import build_config, nearest, parse_overrides
+
+    changes = parse_overrides(settings)
+    for key in changes:
+        if key not in PLACES:
+            raise ValueError(f"--set {key}: not where a checkpoint lies{nearest(key, PLACES)}")
+    return build_config(config.model_dump(mode="json"), changes) if changes else config

@@ -12,6 +12,7 @@ from sskd.cli.progress import open_display
 from sskd.config import Config
 from sskd.data.datasets import TOYCITY, list_datasets
 from sskd.engine.run import CellPlan, assume_cell, check_cell, plan_cell
+from sskd.models.sources import known_as, sources
 from sskd.studies.cells import PlannedCell, experiment_name, identify
 from sskd.studies.declaration import Ablation
 
@@ -22,6 +23,7 @@ __all__ = [
     "data_is_here",
     "default_workers",
     "prepare",
+    "prepare_launch",
     "prepare_single",
     "report_folder",
     "stages_left",
@@ -61,6 +63,21 @@ def prepare(
     return PreparedStudy(ablation, tuple(identified), tuple(plans))
 
 
+def prepare_launch(
+    resolved: Sequence[tuple[Ablation, Sequence[PlannedCell]]], home: Path
+) -> list[PreparedStudy]:
+    """Plan studies that are about to run: what they still need is here.
+
+    Raises:
+        ValueError: As ``prepare`` does, or if something that a cell needs is not here.
+    """
+    studies = [prepare(ablation, planned, home) for ablation, planned in resolved]
+    told = [check_launch(study.cells, study.plans, home) for study in studies]
+    if any(told):
+        studies = [prepare(ablation, planned, home) for ablation, planned in resolved]
+    return studies
+
+
 def prepare_single(cell: PlannedCell, home: Path) -> tuple[PlannedCell, CellPlan]:
     """Plan one cell; gives it identified.
 
@@ -68,10 +85,11 @@ def prepare_single(cell: PlannedCell, home: Path) -> tuple[PlannedCell, CellPlan
         ValueError: If the data set or the split is not as the config needs it, or something that
             the cell needs is not here.
     """
-    (plan,) = _plan([cell.config], home)
-    check_launch([cell], [plan], home)
-    (identified,) = identify([cell], lambda _: plan.fingerprint)
-    return identified, plan
+    plans = _plan([cell.config], home)
+    if check_launch([cell], plans, home):
+        plans = _plan([cell.config], home)
+    (identified,) = identify([cell], lambda _: plans[0].fingerprint)
+    return identified, plans[0]
 
 
 def data_is_here(cells: Sequence[PlannedCell], home: Path) -> bool:
@@ -86,8 +104,11 @@ def stages_left(studies: Sequence[PreparedStudy]) -> list[str]:
     return list({s.key: s.name for plan in plans for s in plan.stages if not s.done}.values())
 
 
-def check_launch(cells: Sequence[PlannedCell], plans: Sequence[CellPlan], home: Path) -> None:
+def check_launch(cells: Sequence[PlannedCell], plans: Sequence[CellPlan], home: Path) -> bool:
     """Find before anything is computed what would stop the cells that are left.
+
+    Returns:
+        Whether a hub has told the version of a checkpoint, which changes the plans.
 
     Raises:
         ValueError: If a device, published weights, or sound pseudo-labels of a file are not here;
@@ -98,29 +119,34 @@ def check_launch(cells: Sequence[PlannedCell], plans: Sequence[CellPlan], home: 
     apart = {(c.runtime, c.pseudo_labels.file, c.data): c for c in left}
     for config in apart.values():
         check_cell(config, home=home)
-    check_models(cells, plans)
+    return check_models(cells, plans)
 
 
-def check_models(cells: Sequence[PlannedCell], plans: Sequence[CellPlan]) -> None:
+def check_models(cells: Sequence[PlannedCell], plans: Sequence[CellPlan]) -> bool:
     """Make sure that the published weights which the cells still need are in reach.
+
+    Returns:
+        Whether a hub has told the version of one, which changes the plans.
 
     Raises:
         ValueError: If some are not; one line says which, and where they can be had.
     """
-    roles = ("teacher", "student")
-    needed = [
-        getattr(cell.config, role)
-        for role in roles
-        for cell, plan in zip(cells, plans, strict=True)
-        if any(stage.role == role and stage.builds and not stage.done for stage in plan.stages)
-    ]
+    needed = []
+    for role in ("teacher", "student"):
+        for cell, plan in zip(cells, plans, strict=True):
+            model = getattr(cell.config, role)
+            left = any(s.role == role and s.builds and not s.done for s in plan.stages)
+            if left and model not in needed:
+                needed.append(model)
     if not needed:
-        return  # importing the models takes seconds
+        return False  # importing the models takes seconds
     from sskd.models.build import check_weights
 
-    for number, model in enumerate(needed):
-        if model not in needed[:number]:
-            check_weights(model)
+    names = [source for model in needed for source in sources(model).values()]
+    before = [known_as(name) for name in names]
+    for model in needed:
+        check_weights(model)
+    return [known_as(name) for name in names] != before
 
 
 def default_workers(studies: Sequence[PreparedStudy]) -> int:

@@ -7,7 +7,7 @@ no torch, so that the command line answers at once.
 
 from sskd.config.cell import NUMERICS_VERSION, Config, NumericsConfig, RuntimeConfig
 from sskd.config.changes import SHORT_NAMES, apply_changes, build_config, parse_overrides
-from sskd.config.data import DataConfig, EvaluationConfig, PseudoLabelConfig, ViewsConfig
+from sskd.config.data import PERCENT, DataConfig, EvaluationConfig, PseudoLabelConfig, ViewsConfig
 from sskd.config.losses import ContrastConfig, NegativesConfig, SetLossConfig
 from sskd.config.models import (
     DecoderConfig,
@@ -31,6 +31,7 @@ from sskd.config.training import (
 __all__ = [
     "NUMERICS_VERSION",
     "PAPERS_DATA",
+    "PERCENT",
     "SCALES",
     "SHORT_NAMES",
     "Config",

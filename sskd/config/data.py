@@ -1,5 +1,6 @@
 """Which images, how they become views, what becomes a label, how AP is measured."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -7,11 +8,15 @@ from pydantic import Field, model_validator
 from sskd.config.group import Frozen, NonNegative, Positive, Probability, Rate, Weight
 
 __all__ = [
+    "PERCENT",
     "DataConfig",
     "EvaluationConfig",
     "PseudoLabelConfig",
     "ViewsConfig",
 ]
+
+PERCENT = "{percent}"
+"""In the name of a list of labeled images: where the label fraction stands."""
 
 
 class DataConfig(Frozen):
@@ -19,14 +24,22 @@ class DataConfig(Frozen):
 
     name: str
     label_fraction: Annotated[float, Field(gt=0, le=1)]
-    """Not read where there is a ``labeled_list``."""
+    """Where there is a ``labeled_list`` it only fills the place in its name."""
     split_seed: NonNegative
     labeled_list: Annotated[str, Field(min_length=1)] | None = None
-    """A text file with one labeled image a line; ``null``: a seeded split. Its content counts, not
-    its name. The default is for cells from before there was a key."""
+    """A text file with one labeled image a line, ``{percent}`` in its name standing for the
+    ``label_fraction``; ``null``: a seeded split. Its content counts, not its name. The default is
+    for cells from before there was a key."""
     held_out: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the labeled images that no stage trains on: AP is measured on them, in the place of
     val. For searches; 0 measures on val. The default is for cells from before there was a key."""
+
+    @property
+    def labeled_file(self) -> Path | None:
+        """The list of this label fraction: 0.05 is 5 percent, 0.025 is 2.5."""
+        if self.labeled_list is None:
+            return None
+        return Path(self.labeled_list.replace(PERCENT, f"{100 * self.label_fraction:g}"))
 
 
 class ViewsConfig(Frozen):

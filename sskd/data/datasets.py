@@ -17,7 +17,9 @@ from sskd.data.descriptions import (
     DataSet,
     Description,
     check_pictures,
+    check_prompts,
     content_hash,
+    prompts_so_far,
     read_dataset,
     read_description,
     to_dataset,
@@ -150,6 +152,7 @@ def add_dataset(
         sha256="",
         generated=False,
         cityscapes=str(cityscapes.absolute()) if cityscapes else None,
+        prompts=prompts_so_far(folder / "dataset.json"),
     )
     sha256 = content_hash(to_dataset(description, folder))
     description = description.model_copy(update={"sha256": sha256})
@@ -179,8 +182,14 @@ def check_dataset(
         ValueError: If a COCO file itself is broken.
     """
     extra = picture_files(dataset.unlabeled_images) if dataset.unlabeled_images else []
-    return check_data(
-        load_coco(dataset.train_json, dataset.images, check_files=False),
+    train = load_coco(dataset.train_json, dataset.images, check_files=False)
+    findings = []
+    try:
+        check_prompts(dataset, [category.name for category in train.categories])
+    except ValueError as error:
+        findings.append(Finding("error", "dataset.json", str(error)))
+    return findings + check_data(
+        train,
         load_coco(dataset.val_json, dataset.val_images, check_files=False),
         extra,
         queries=queries,

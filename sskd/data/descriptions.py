@@ -3,13 +3,13 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from sskd.config import digest
+from sskd.config import digest, nearest
 from sskd.data.images import picture_files
 from sskd.data.instance_maps import check_end
 
@@ -17,7 +17,9 @@ __all__ = [
     "DataSet",
     "Description",
     "check_pictures",
+    "check_prompts",
     "content_hash",
+    "prompts_so_far",
     "read_dataset",
     "read_description",
     "to_dataset",
@@ -44,6 +46,8 @@ class DataSet:
     """Of the content: of the COCO files, and of names and sizes of the pictures."""
     cityscapes: Path | None = None
     """The folder with Cityscapes' own ``gtFine``, where the official evaluator applies."""
+    prompts: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """Class name to what a detector that reads text calls it, where that is another word."""
 
 
 class Description(BaseModel):
@@ -63,6 +67,8 @@ class Description(BaseModel):
     generated: bool
     """Drawn by the package: the hash is of the generator and its settings."""
     cityscapes: str | None = None
+    prompts: dict[str, str] = {}
+    """For people to edit; not part of the content that is hashed, for few models read it."""
 
 
 def read_dataset(path: Path) -> DataSet:
@@ -108,7 +114,30 @@ def to_dataset(description: Description, folder: Path) -> DataSet:
         source_images=below(description.source_images),
         sha256=description.sha256,
         cityscapes=below(description.cityscapes),
+        prompts=description.prompts,
     )
+
+
+def check_prompts(dataset: DataSet, classes: Iterable[str]) -> None:
+    """Check that the prompts of a data set's file are of its classes.
+
+    Raises:
+        ValueError: If one is of no class; one line with the nearest.
+    """
+    known = tuple(classes)
+    for name in dataset.prompts:
+        if name not in known:
+            raise ValueError(
+                f"data set {dataset.name!r}: prompts: {name!r} is no class{nearest(name, known)}"
+            )
+
+
+def prompts_so_far(path: Path) -> dict[str, str]:
+    """What people wrote into a ``dataset.json`` that is about to be replaced, if there is one."""
+    try:
+        return read_description(path).prompts
+    except ValueError:
+        return {}
 
 
 def content_hash(dataset: DataSet) -> str:

@@ -4,6 +4,7 @@ Checkpoints are ``torch.save`` files that ``weights_only`` loading reads: tensor
 values, no code. Weights are safetensors files. Both are replaced in one step, never half.
 """
 
+import hashlib
 import logging
 import os
 import pickle
@@ -14,9 +15,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
+
+from sskd.models.contract import InstanceModel
 
 __all__ = [
     "load_checkpoint",
@@ -28,6 +31,9 @@ __all__ = [
 ]
 
 _log = logging.getLogger(__name__)
+
+_RELOADED = "reloaded_sha256"
+"""Key in a weights file: the hash of the parts that it leaves out."""
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
@@ -96,17 +102,36 @@ def set_rng_state(state: Mapping[str, Any]) -> None:
 
 
 def save_weights(path: Path, model: nn.Module) -> None:
-    """Replace a safetensors file with the model's parameters and buffers."""
-    _replace(path, lambda temporary: save_model(model, str(temporary)))
+    """Replace a safetensors file with the model's parameters and buffers.
+
+    Parts that the model reloads from a published checkpoint are left out; the file keeps their
+    hash.
+    """
+    parts = _reloaded(model)
+    metadata = {_RELOADED: _content_hash(model, parts)} if parts else None
+
+    def leave_out(_model: nn.Module, state: dict[str, Tensor], *_: object) -> None:
+        for name in [name for name in state if name.startswith(parts)]:
+            del state[name]
+
+    hooked: Any = model
+    hook = hooked.register_state_dict_post_hook(leave_out)
+    try:
+        _replace(path, lambda temporary: save_model(model, str(temporary), metadata))
+    finally:
+        hook.remove()
 
 
 def load_weights(path: Path, model: nn.Module) -> None:
     """Fill a model with saved weights, in place and on its device.
 
     Raises:
-        ValueError: If the file is missing or broken, or names or shapes are not the model's.
+        ValueError: If the file is missing or broken, or names or shapes are not the model's, or
+            what the model has reloaded is not what was there when it was saved.
     """
     try:
+        with safe_open(path, "pt") as file:
+            reloaded = (file.metadata() or {}).get(_RELOADED)
         missing, unexpected = load_model(model, path, strict=False)
     except FileNotFoundError:
         raise ValueError(f"{path}: no such weights file") from None
@@ -115,11 +140,35 @@ def load_weights(path: Path, model: nn.Module) -> None:
     except RuntimeError as error:
         mismatch = str(error).split("\n")[1].strip().rstrip(".")
         raise ValueError(f"{path}: not weights of this model: {mismatch}") from None
+    if reloaded is not None:
+        parts = _reloaded(model)
+        missing = [name for name in missing if not name.startswith(parts)]
+        if reloaded != _content_hash(model, parts):
+            raise ValueError(
+                f"{path}: was saved beside another published checkpoint than the one that is here "
+                "now; bring that one back, or delete the stage's folder to train it anew"
+            )
     if missing or unexpected:
         raise ValueError(
             f"{path}: not weights of this model: "
             f"{_some('missing', missing)}, {_some('unexpected', unexpected)}"
         )
+
+
+def _reloaded(model: nn.Module) -> tuple[str, ...]:
+    """Prefixes of the names that the model reloads."""
+    parts = model.reloaded() if isinstance(model, InstanceModel) else ()
+    return tuple(f"{part}." for part in parts)
+
+
+def _content_hash(model: nn.Module, prefixes: tuple[str, ...]) -> str:
+    found = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        if name.startswith(prefixes):
+            found.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+            plain = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+            found.update(memoryview(plain.numpy()))
+    return found.hexdigest()
 
 
 def _some(what: str, names: Collection[str]) -> str:

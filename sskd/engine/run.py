@@ -5,6 +5,7 @@ What trains is imported where a cell is run: it takes seconds, and a plan needs 
 
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -12,15 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from sskd.config import Config, DataConfig, digest
+from sskd.config import Config, DataConfig, GroundedSamConfig, digest
 from sskd.data.coco import CocoData, load_coco
 from sskd.data.datasets import DataSet, open_dataset
+from sskd.data.descriptions import check_prompts
 from sskd.data.labeled_lists import find_images, read_list
 from sskd.data.splits import Split, make_listed_split, make_split, write_split
 from sskd.engine.cityscapes import OFFICIAL_KEYS, check_official
 from sskd.engine.imported_labels import check_pseudo_labels, file_hash
 from sskd.engine.stages import FINAL_STAGE, Role, Stage, fingerprint, plan_stages
 from sskd.engine.store import Store, write_json_atomic
+from sskd.models.sources import known_as
+from sskd.models.text_prompt import phrases
 from sskd.types import Progress
 
 if TYPE_CHECKING:
@@ -196,17 +200,34 @@ def _open_cell(config: Config, home: Path, progress: Progress | None) -> _Cell:
     if config.evaluation.cityscapes:
         check_official(dataset)
     data = config.data
-    names = read_list(Path(data.labeled_list)) if data.labeled_list is not None else None
+    names = read_list(data.labeled_file) if data.labeled_file is not None else None
     train, split = _split(dataset, data, names)
+    config = _with_prompts(config, dataset, [category.name for category in train.categories])
     file = config.pseudo_labels.file
     stages = plan_stages(
         config,
         data_sha=dataset.sha256,
         split_sha=split.sha256,
         labels_sha=None if file is None else file_hash(Path(file)),
+        known_as=known_as,
     )
     name = fingerprint(config, stages)
     return _Cell(config, dataset, train, split, stages, name, home / "cells" / name[:16])
+
+
+def _with_prompts(config: Config, dataset: DataSet, classes: Sequence[str]) -> Config:
+    """With the data set's own words for classes that the config does not name.
+
+    They are part of the cell from here on: of its keys, where the teacher reads them, and of what
+    its folder says about it.
+    """
+    if not isinstance(config.teacher, GroundedSamConfig):
+        return config
+    check_prompts(dataset, classes)
+    prompts = {**dataset.prompts, **config.teacher.prompts}
+    phrases(classes, prompts)  # a mistake is told before anything is computed
+    teacher = config.teacher.model_copy(update={"prompts": prompts})
+    return config.model_copy(update={"teacher": teacher})
 
 
 @lru_cache(maxsize=4)
@@ -216,7 +237,8 @@ def _split(
     """The cells of a study share it, and reading a large COCO file takes seconds."""
     train = load_coco(dataset.train_json, dataset.images)
     if names is not None:
-        listed = find_images(names, train, Path(str(data.labeled_list)))
+        assert data.labeled_file is not None
+        listed = find_images(names, train, data.labeled_file)
         return train, make_listed_split(train, listed, seed=data.split_seed, held_out=data.held_out)
     return train, make_split(
         train, fraction=data.label_fraction, seed=data.split_seed, held_out=data.held_out

@@ -5,6 +5,7 @@ stage here is data: whose weights it starts from, whose pseudo-labels it reads, 
 config it reads. Its key hashes exactly that, so that two cells that agree on it share it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ from sskd.config import (
     ContrastConfig,
     EvaluationConfig,
     GroundedSamConfig,
+    ModelConfig,
     TrainingConfig,
     digest,
 )
@@ -32,6 +34,9 @@ TEACHER_OF = {"zero-shot": "pretraining", "supervised": "supervised", "adapted":
 
 IMPORTED = "imported"
 """In the place of such a stage where pseudo-labels come from a file."""
+
+IMPORTED_LABELS = "pseudo_labels_imported"
+"""The stage that reads such a file; no model takes part in it."""
 
 FINAL_STAGE = {
     "zero-shot": "pretraining",
@@ -72,7 +77,12 @@ class Stage:
 
 
 def plan_stages(
-    config: Config, *, data_sha: str, split_sha: str, labels_sha: str | None = None
+    config: Config,
+    *,
+    data_sha: str,
+    split_sha: str,
+    labels_sha: str | None = None,
+    known_as: Callable[[str], str] = str,
 ) -> tuple[Stage, ...]:
     """The stages of a cell in an order in which they can run, evaluations included.
 
@@ -81,12 +91,13 @@ def plan_stages(
         data_sha: Content hash of the data set.
         split_sha: Content hash of the split.
         labels_sha: Content hash of the file of pseudo-labels, where there is one.
+        known_as: What stands for a source of weights; the source itself if not given.
 
     Returns:
         Every stage that the cell's final model depends on, and the evaluation of every model.
     """
     assert (labels_sha is None) == (config.pseudo_labels.file is None)
-    plan = _Plan(config, data_sha, split_sha, labels_sha)
+    plan = _Plan(config, data_sha, split_sha, labels_sha, known_as)
     final = config.pipeline.final
     wants_teacher = final not in ("transfer", "refinement") or plan.student_reads_labels_of_teacher
     if wants_teacher and labels_sha is None:
@@ -109,10 +120,15 @@ class _Plan:
     """Collects stages; adding one adds what it needs first."""
 
     def __init__(
-        self, config: Config, data_sha: str, split_sha: str, labels_sha: str | None
+        self,
+        config: Config,
+        data_sha: str,
+        split_sha: str,
+        labels_sha: str | None,
+        known_as: Callable[[str], str],
     ) -> None:
         self.config, self.data_sha, self.split_sha = config, data_sha, split_sha
-        self.labels_sha = labels_sha
+        self.labels_sha, self.known_as = labels_sha, known_as
         self.stages: dict[str, Stage] = {}
 
     @property
@@ -150,7 +166,7 @@ class _Plan:
     def bring(self, teacher: GroundedSamConfig) -> None:
         """The published teacher in the place of one that is pretrained here; its evaluation."""
         name = "pretraining"
-        reads = {"model": teacher.model_dump(mode="json"), "seed": FOUNDATION_SEED}
+        reads = {"model": _model_reads(teacher, self.known_as), "seed": FOUNDATION_SEED}
         key = self._key(name, reads)
         self._add(Stage(name=name, kind="checkpoint", role="teacher", key=key))
         self.evaluate(name, "teacher")
@@ -164,7 +180,7 @@ class _Plan:
         labels = self.label(labels_of) if labels_of else None
         pretraining = name == "pretraining"
         seed = FOUNDATION_SEED if pretraining else config.seed
-        model = getattr(config, role).model_dump(mode="json")
+        model = _model_reads(getattr(config, role), self.known_as)
         reads = {
             "model": model,
             "training": _training_reads(training, labels is not None, active is not None),
@@ -236,7 +252,7 @@ class _Plan:
             "data": self.data_sha,
             "split": self.split_sha,
         }
-        name = "pseudo_labels_imported"
+        name = IMPORTED_LABELS
         key = self._key(name, reads)
         self._add(Stage(name, "pseudo-labels", "teacher", key, file_sha=self.labels_sha))
         return name
@@ -254,6 +270,18 @@ class _Plan:
 
     def _add(self, stage: Stage) -> None:
         self.stages.setdefault(stage.name, stage)
+
+
+def _model_reads(
+    model: ModelConfig | GroundedSamConfig, known_as: Callable[[str], str]
+) -> dict[str, Any]:
+    """With the content of checkpoints in the place of their names."""
+    reads: dict[str, Any] = model.model_dump(mode="json")
+    if isinstance(model, ModelConfig):
+        reads["encoder"]["weights"] = known_as(model.encoder.weights)
+    elif model.weights == "pretrained":
+        reads |= {"detector": known_as(model.detector), "segmenter": known_as(model.segmenter)}
+    return reads
 
 
 def _training_reads(training: TrainingConfig, labels: bool, contrast: bool) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The set loss of a detector that reads text: boxes and tokens against instances.
 
-Axes: b images, q boxes of a layer, t tokens, n instances of an image, h w pixels of a view.
+Axes: n instances of an image, h w pixels of a view.
 """
 
 from collections.abc import Sequence
@@ -51,8 +51,9 @@ def box_set_loss(
         L = sum over layers of  w_class focal + w_box L1 + w_giou (1 - GIoU)
 
     All three are sums divided by the number of the group's instances, at least 1. A matched box is
-    wanted to score 1 on every token of its class, everything else 0. Float32 inside, also under
-    autocast.
+    wanted to score 1 on every token of its class, everything else 0. Where the classes need several
+    sentences, each has boxes of its own, which are matched to the instances of its own classes.
+    Float32 inside, also under autocast.
 
     Args:
         detection: Of labeled images first, then of pseudo-labeled ones.
@@ -113,9 +114,11 @@ def _group(
     criterion: Any,
     weights: tuple[float, float, float],
 ) -> BoxLossTerms:
+    # To the criterion an image under another sentence is another image.
     wanted = [
-        {"class_labels": target.classes, "boxes": boxes_of(target.masks)}
+        {"class_labels": target.classes[own], "boxes": boxes_of(target.masks[own])}
         for target in targets[group]
+        for own in _by_sentence(target, detection)
     ]
     zero = detection.layers[-1].boxes.new_zeros((), dtype=torch.float32)
     if not wanted:
@@ -123,27 +126,32 @@ def _group(
     if not all(bool(layer.boxes[group].isfinite().all()) for layer in detection.layers):
         # A matching of such boxes is an error; the loss tells, and the run stops in its own way.
         return BoxLossTerms(*[zero * torch.nan] * 4)
+    # Of a class only the row is read that its own sentence's boxes are compared with.
     label_maps = (detection.class_tokens.long(),) * len(wanted)
-    layers = [
-        {
-            "logits": layer.token_logits[group].float(),
-            "pred_boxes": layer.boxes[group].float(),
-            "label_maps": label_maps,
-            "text_mask": torch.ones_like(layer.token_logits[group], dtype=torch.bool),
-        }
-        for layer in detection.layers
-    ]
     terms = []
-    for layer in layers:
+    for layer in detection.layers:
+        logits = layer.token_logits[group].float()
+        one = {
+            "logits": logits.flatten(0, 1),
+            "pred_boxes": layer.boxes[group].float().flatten(0, 1),
+            "label_maps": label_maps,
+            "text_mask": detection.tokens[:, None].expand_as(logits).flatten(0, 1),
+        }
         with record_function("sskd matching"):
-            pairs = criterion.matcher(layer, wanted)
+            pairs = criterion.matcher(one, wanted)
         # Not the whole criterion, which would count the boxes in its own way.
         terms.append(
-            criterion.loss_labels(layer, wanted, pairs, num_boxes)
-            | criterion.loss_boxes(layer, wanted, pairs, num_boxes)
+            criterion.loss_labels(one, wanted, pairs, num_boxes)
+            | criterion.loss_boxes(one, wanted, pairs, num_boxes)
         )
     parts = [
         sum((term[name] for term in terms), zero) for name in ("loss_ce", "loss_bbox", "loss_giou")
     ]
     total = sum((weight * part for weight, part in zip(weights, parts, strict=True)), zero)
     return BoxLossTerms(total, *parts)
+
+
+def _by_sentence(target: Targets, detection: BoxPredictions) -> Bool[Tensor, "s n"]:
+    """Which instances of an image are of the classes of each sentence."""
+    sentences = torch.arange(len(detection.tokens), device=target.classes.device)
+    return detection.sentence_of[target.classes] == sentences[:, None]

@@ -45,3 +45,10 @@ class InstanceModel(nn.Module, ABC):
     @abstractmethod
     def encoders(self) -> tuple[nn.Module, ...]:
         """The pretrained parts, which learn at a rate of their own."""
+
+    def reloaded(self) -> tuple[str, ...]:
+        """Names of the parts that come from a published checkpoint each time, and never learn.
+
+        What is stored of a trained model leaves them out.
+        """
+        return ()

@@ -44,6 +44,8 @@ def class_scores(
 ) -> Float[Tensor, "b q c"]:
     """The score of each class: its tokens' sigmoids, pooled; float32, in [0, 1].
 
+    It means something for boxes of the sentence that names the class.
+
     Args:
         token_logits: The detector's.
         class_tokens: Which tokens name a class.

@@ -8,7 +8,6 @@ a family that are not listed are read from their ``config.json``.
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch import nn
@@ -25,7 +24,8 @@ from transformers import (
 )
 
 from sskd.config import GroundedSamConfig
-from sskd.models.hub import WrongWeightsError, load_pretrained, reading
+from sskd.models.hub import WrongWeightsError, load_pretrained, must_have_weights, reading
+from sskd.models.sources import pinned
 
 __all__ = ["DETECTORS", "SEGMENTERS", "Foundation", "check_foundation", "load_foundation"]
 
@@ -167,12 +167,13 @@ def check_foundation(config: GroundedSamConfig) -> None:
     if config.weights == "none":
         return
     with _detector_of(config):
-        _must_be(AutoConfig.from_pretrained(config.detector), "mm-grounding-dino")
+        version = pinned(config.detector)
+        _must_be(AutoConfig.from_pretrained(config.detector, **version), "mm-grounding-dino")
         _tokenizer(config.detector)
-        _must_have_weights(config.detector)
+        must_have_weights(config.detector)
     with _segmenter_of(config):
-        _sam2(AutoConfig.from_pretrained(config.segmenter))
-        _must_have_weights(config.segmenter)
+        _sam2(AutoConfig.from_pretrained(config.segmenter, **pinned(config.segmenter)))
+        must_have_weights(config.segmenter)
 
 
 @contextmanager
@@ -213,7 +214,7 @@ def _sam2(found: Any) -> Mapping[str, Any]:
 
 def _tokenizer(source: str) -> BertTokenizer:
     """The detector's own; where there are no files of one, ``transformers`` makes an empty one."""
-    tokenizer: BertTokenizer = BertTokenizer.from_pretrained(source)
+    tokenizer: BertTokenizer = BertTokenizer.from_pretrained(source, **pinned(source))
     if len(tokenizer) <= len(tokenizer.all_special_tokens):
         raise OSError("no tokenizer")
     return tokenizer
@@ -223,9 +224,3 @@ def _must_be(found: Any, *kinds: str) -> Any:
     if found.model_type not in kinds:
         raise WrongWeightsError(f"holds {found.model_type!r} weights")
     return found
-
-
-def _must_have_weights(source: str) -> None:
-    folder = Path(source)
-    if folder.is_dir() and not any(folder.glob("*.safetensors")):
-        raise OSError("no weights")

@@ -1,6 +1,6 @@
 """The paper's teacher: a detector that reads class names, and SAM 2 for the mask in each box.
 
-Axes: b images, h w pixels, m boxes, c foreground classes, q queries of the detector, t tokens,
+Axes: b images, h w pixels, m boxes, c foreground classes, s sentences, t tokens of the longest one,
 n locations of all levels, f channels, d embedding dimensions, hp wp locations of the embeddings.
 """
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.ops import box_convert
@@ -19,6 +19,7 @@ from sskd.models.contract import InstanceModel
 from sskd.models.detections import choose, class_scores
 from sskd.models.foundation import load_foundation
 from sskd.models.student import projection
+from sskd.models.text_detector import box_layers, encoded_image, read_sentences
 from sskd.models.text_prompt import phrases, stand_in, tokenize
 from sskd.types import BoxLayer, BoxPredictions, Predictions
 
@@ -41,14 +42,21 @@ class GroundedSam(InstanceModel):
     surest boxes without duplicates, however low they score; class logits are those of the pooled
     scores with 0 for "no object", so that one class alone has the detector's score as its
     probability.
+
+    Where the class names are too many for one text, each sentence gives boxes that score 0 for the
+    classes of the others. All sentences are read in training too, whatever classes the targets
+    have: what an image does not show has to score low, as in one sentence, and classes that were
+    left out of a step would not be held to that.
     """
 
     input_multiple = 1
     scores_masks = False
     detector: Any
     segmenter: Any
-    input_ids: Tensor
-    class_tokens: Tensor
+    input_ids: Int[Tensor, "s t"]
+    tokens: Bool[Tensor, "s t"]
+    class_tokens: Bool[Tensor, "c t"]
+    sentence_of: Int[Tensor, " c"]
 
     def __init__(self, config: GroundedSamConfig, *, classes: Sequence[str]) -> None:
         """Loads the weights; draws those of the projection from the global generator."""
@@ -57,9 +65,13 @@ class GroundedSam(InstanceModel):
         words = phrases(classes, config.prompts)
         self.detector, self.segmenter, tokenizer = load_foundation(config)
         most = int(self.detector.config.max_text_len)
-        prompt = tokenize(words, tokenizer, most=most) if tokenizer else stand_in(len(words))
-        self.register_buffer("input_ids", prompt.input_ids, persistent=False)
-        self.register_buffer("class_tokens", prompt.class_tokens, persistent=False)
+        if tokenizer is None:
+            prompt = stand_in(len(words), most=most)
+        else:
+            prompt = tokenize(words, tokenizer, most=most)
+        for name, tensor in prompt._asdict().items():
+            self.register_buffer(name, tensor, persistent=False)
+        self.lengths = tuple(prompt.tokens.sum(1).tolist())
         self.projection = projection(config.projection, self.detector.config.d_model)
         strides = [2 ** (stage + 1) for stage in self.detector.config.backbone_config.out_indices]
         while len(strides) < self.detector.config.num_feature_levels:
@@ -87,9 +99,10 @@ class GroundedSam(InstanceModel):
             Masks on SAM 2's own square grid, over the whole image; in training without
             ``embeddings`` there is none.
         """
-        output = self.detect(images)
-        layers = self._layers(output)
-        boxes, scores = layers[-1].boxes.detach(), self._scores(layers[-1]).detach()
+        outputs = self.detect(images)
+        layers = self._layers(outputs)
+        boxes = layers[-1].boxes.detach().flatten(1, 2)
+        scores = self._scores(layers[-1]).detach()
         if embeddings or not self.training:
             chosen = choose(
                 boxes,
@@ -107,9 +120,9 @@ class GroundedSam(InstanceModel):
         return Predictions(
             mask_logits=mask_logits,
             class_logits=functional.pad(scores.logit(), (0, 1)),
-            pixel_embeddings=self._project(output, images) if embeddings else None,
+            pixel_embeddings=self._project(outputs, images) if embeddings else None,
             auxiliary=(),
-            detection=BoxPredictions(layers, self.class_tokens) if self.training else None,
+            detection=self._detection(layers) if self.training else None,
         )
 
     def embed(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d hp wp"]:
@@ -126,15 +139,14 @@ class GroundedSam(InstanceModel):
         """The detector's image and text encoders."""
         return self.detector.model.backbone, self.detector.model.text_backbone
 
-    def detect(self, images: Float[Tensor, "b 3 h w"]) -> Any:
-        """What the detector's transformer gives, before its heads."""
-        input_ids = self.input_ids.expand(len(images), -1)
-        return self.detector.model(
-            pixel_values=_resize(images, self._detector_input(images)),
-            input_ids=input_ids,
-            attention_mask=torch.ones_like(input_ids),
-            return_dict=True,
-        )
+    def reloaded(self) -> tuple[str, ...]:
+        """What is frozen, SAM 2 first of all; random weights are not loaded, so they are kept."""
+        return tuple(self._frozen_names()) if self.settings.weights == "pretrained" else ()
+
+    def detect(self, images: Float[Tensor, "b 3 h w"]) -> tuple[Any, ...]:
+        """What the detector's transformer gives for each sentence, before its heads."""
+        own = [ids[:length] for ids, length in zip(self.input_ids, self.lengths, strict=True)]
+        return read_sentences(self.detector, _resize(images, self._detector_input(images)), own)
 
     @torch.no_grad()
     def draw(
@@ -157,55 +169,30 @@ class GroundedSam(InstanceModel):
         ]
         return torch.cat(masks, dim=1)
 
-    def _layers(self, output: Any) -> tuple[BoxLayer, ...]:
+    def _layers(self, outputs: Sequence[Any]) -> tuple[BoxLayer, ...]:
         """The last decoder layer; while it learns the proposals and all layers."""
-        decoder = len(self.detector.bbox_embed)
-        if not self.training:
-            return (self._decoded(output, decoder - 1),)
-        return (self._proposals(output), *(self._decoded(output, k) for k in range(decoder)))
+        return box_layers(self.detector, outputs, self.tokens, every=self.training)
 
-    def _decoded(self, output: Any, layer: int) -> BoxLayer:
-        """The heads of one decoder layer: boxes are corrections of those of the layer before."""
-        before = output.init_reference_points
-        if layer:
-            before = output.intermediate_reference_points[:, layer - 1]
-        hidden = output.intermediate_hidden_states[:, layer]
-        logits = self.detector.class_embed[layer](
-            hidden, output.encoder_last_hidden_state_text, self._text_mask(hidden)
+    def _detection(self, layers: tuple[BoxLayer, ...]) -> BoxPredictions:
+        return BoxPredictions(layers, self.tokens, self.class_tokens, self.sentence_of)
+
+    def _scores(self, layer: BoxLayer) -> Float[Tensor, "b m c"]:
+        """One score a class and box; 0 for a class that the box's sentence does not name."""
+        queries = layer.boxes.shape[2]
+        scores = class_scores(
+            layer.token_logits.flatten(1, 2),
+            self.class_tokens,
+            pooling=self.settings.token_pooling,
         )
-        corrections = self.detector.bbox_embed[layer](hidden)
-        boxes = (corrections + torch.special.logit(before, eps=1e-5)).sigmoid()
-        return BoxLayer(boxes.float(), self._own_tokens(logits))
+        sentences = torch.arange(len(self.tokens), device=scores.device)
+        named = self.sentence_of == sentences[:, None]  # (s, c)
+        return scores.masked_fill(~named.repeat_interleave(queries, dim=0), 0.0)
 
-    def _proposals(self, output: Any) -> BoxLayer:
-        """What the encoder proposes to the decoder, with its gradient.
-
-        ``transformers`` offers its own loss these boxes detached and the scores of the query
-        embeddings instead of the proposals': neither of the encoder's heads would learn.
-        """
-        place = output.enc_outputs_class.amax(-1).topk(self.detector.config.num_queries).indices
-        place = place[..., None]
-        logits = output.enc_outputs_class
-        coordinates = output.enc_outputs_coord_logits.gather(1, place.expand(-1, -1, 4))
-        logits = logits.gather(1, place.expand(-1, -1, logits.shape[-1]))
-        return BoxLayer(coordinates.sigmoid().float(), self._own_tokens(logits))
-
-    def _scores(self, layer: BoxLayer) -> Float[Tensor, "b q c"]:
-        pooling = self.settings.token_pooling
-        return class_scores(layer.token_logits, self.class_tokens, pooling=pooling)
-
-    def _text_mask(self, hidden: Tensor) -> Tensor:
-        return self.input_ids.new_ones(len(hidden), len(self.input_ids), dtype=torch.bool)
-
-    def _own_tokens(self, logits: Tensor) -> Float[Tensor, "b q t"]:
-        """Without the filling up to the longest text that the detector reads."""
-        return logits[..., : len(self.input_ids)].float()
-
-    def _project(self, output: Any, images: Tensor) -> Float[Tensor, "b d hp wp"]:
+    def _project(self, outputs: Sequence[Any], images: Tensor) -> Float[Tensor, "b d hp wp"]:
         height, width = images.shape[-2:]
         stride = self.settings.projection.stride
         level = min(range(len(self.strides)), key=lambda k: abs(self.strides[k] - stride))
-        features = self._level(output.encoder_last_hidden_state_vision, images, level)
+        features = self._level(encoded_image(outputs), images, level)
         size = map_size(height, width, stride)
         features = functional.interpolate(features, size, mode="bilinear", align_corners=False)
         embeddings: Tensor = self.projection(features)
@@ -228,11 +215,13 @@ class GroundedSam(InstanceModel):
         return max(1, round(height * scale)), max(1, round(width * scale))
 
     def _frozen(self) -> list[nn.Module]:
-        model = self.detector.model
-        frozen = [self.segmenter]
-        frozen += [model.text_backbone] if self.settings.freeze_text else []
-        frozen += [model.backbone] if self.settings.freeze_backbone else []
-        return frozen
+        return [self.get_submodule(name) for name in self._frozen_names()]
+
+    def _frozen_names(self) -> list[str]:
+        names = ["segmenter"]
+        names += ["detector.model.text_backbone"] if self.settings.freeze_text else []
+        names += ["detector.model.backbone"] if self.settings.freeze_backbone else []
+        return names
 
 
 def _resize(images: Float[Tensor, "b 3 h w"], size: tuple[int, int]) -> Tensor:

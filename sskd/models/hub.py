@@ -13,13 +13,21 @@ import transformers
 from safetensors import SafetensorError
 
 from sskd.config import EncoderConfig
+from sskd.models.sources import HUB_ID, pinned, weight_files
 
-__all__ = ["WrongWeightsError", "load_backbone", "load_pretrained", "reading"]
+__all__ = [
+    "WrongWeightsError",
+    "load_backbone",
+    "load_pretrained",
+    "must_have_weights",
+    "reading",
+]
 
 _logging: Any = transformers.utils.logging
 _hub = logging.getLogger("huggingface_hub")
 
-_HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+
+_OR_ELSE = "neither 'none', nor"
 
 
 class WrongWeightsError(Exception):
@@ -59,8 +67,14 @@ def load_backbone(
         return {}
 
     needs = f"{config.name!r} needs complete {architecture.model_type!r} weights"
-    with reading("encoder.weights", config.weights, needs=needs, or_else="neither 'none', nor"):
+    with reading("encoder.weights", config.weights, needs=needs, or_else=_OR_ELSE):
         return load_pretrained(config.weights, network, options)
+
+
+def must_have_weights(source: str) -> None:
+    """Raise an ``OSError`` for a folder without weights."""
+    if Path(source).is_dir() and not weight_files(Path(source)):
+        raise OSError("no weights")
 
 
 def load_pretrained(
@@ -76,10 +90,14 @@ def load_pretrained(
     Raises:
         WrongWeightsError: If some of the weights are not there, or of another shape.
     """
-    found = transformers.AutoConfig.from_pretrained(source)
+    found = transformers.AutoConfig.from_pretrained(source, **pinned(source))
     model: torch.nn.Module
     model, report = network.from_pretrained(
-        source, dtype=torch.float32, output_loading_info=True, **options(found)
+        source,
+        dtype=torch.float32,
+        output_loading_info=True,
+        **pinned(source),
+        **options(found),
     )
     if report["missing_keys"] or report["mismatched_keys"]:
         raise WrongWeightsError("lacks some of the weights that its config.json asks for")
@@ -111,7 +129,7 @@ def reading(
         ValueError: If it cannot be read.
     """
     local = Path(source).is_dir()
-    if not local and not _HUB_ID.fullmatch(source):
+    if not local and not HUB_ID.fullmatch(source):
         raise ValueError(
             f"{key} {source!r}: {or_else} a hub id (owner/name), nor an existing folder"
         )

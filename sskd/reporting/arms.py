@@ -103,8 +103,8 @@ def read_arms(ablation: Ablation, cells: Sequence[PlannedCell], *, home: Path) -
 
 def labeled_lists(cells: Iterable[PlannedCell]) -> str:
     """Names of the published lists that say what is labeled; empty where a share does."""
-    lists = (cell.config.data.labeled_list for cell in cells)
-    return ", ".join(sorted({f"`{Path(path).name}`" for path in lists if path is not None}))
+    lists = (cell.config.data.labeled_file for cell in cells)
+    return ", ".join(sorted({f"`{path.name}`" for path in lists if path is not None}))
 
 
 def data_name(cell: PlannedCell) -> str:

@@ -1,12 +1,13 @@
 """The cells that an ablation stands for: every variant that is run, under every seed."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from sskd.config import (
+    PERCENT,
     SCALES,
     SHORT_NAMES,
     Config,
@@ -116,6 +117,7 @@ def cells(
         for name, variant in ablation.run.items()
         if name not in absent
     }
+    _check_list(ablation, configs.values())
     seen: dict[str, str] = {}
     for name, config in configs.items():
         try:
@@ -212,6 +214,18 @@ def experiment_name(ablation: str, config: Config) -> str:
     # A data set may be given as the path of its dataset.json: its folder is its name.
     name = data.resolve().parent.name if data.suffix == ".json" else config.data.name
     return f"ablate/{ablation}@{config.scale}-{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}"
+
+
+def _check_list(ablation: Ablation, configs: Collection[Config]) -> None:
+    """One list of labeled images would be the same for every label fraction."""
+    fractions = {config.data.label_fraction for config in configs}
+    for config in configs:
+        listed = config.data.labeled_list
+        if len(fractions) > 1 and listed is not None and PERCENT not in listed:
+            raise Varied(
+                f"data.labeled_list {listed!r}: {ablation.name} varies data.label_fraction, which "
+                f"one list does not follow; write {PERCENT} for the share, as in {PERCENT}.txt"
+            )
 
 
 def _resolve(

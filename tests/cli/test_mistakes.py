@@ -52,6 +52,8 @@ def one_line(done) -> str:
         ("data split toycity", "either --label-fraction P or --labeled-list FILE is needed"),
         ("data split toycity --label-fraction 1 --labeled-list no.txt", "either --label-fraction"),
         ("ablate negatives --set data.labeled_list=no.txt", "no.txt: no such list"),
+        ("train --set data.labeled_list=no_{percent}.txt", "no_10.txt: no such list"),
+        ("ablate label-fractions --set data.labeled_list=no.txt", "write {percent} for the share"),
         ("ablate negatives --pseudo-labels no.json", "no.json: no such file of pseudo-labels"),
         ("train --pseudo-labels .", ".: cannot be read"),
         (

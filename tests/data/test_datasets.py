@@ -142,6 +142,24 @@ def test_the_hash_is_of_content_not_of_place(files: dict[str, Path], tmp_path: P
     assert add_dataset(tmp_path, "same", **{**files, "images": moved}).sha256 == one.sha256
 
 
+def test_prompts_that_people_write_into_the_file_stay_and_are_checked(
+    files: dict[str, Path], tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    before = add_dataset(home, "pets", **files)
+    assert before.prompts == {}
+    path = home / "data" / "pets" / "dataset.json"
+    name = load_coco(before.train_json, before.images).categories[0].name
+    for prompts in ({name: "small furry thing"}, {name[:-1]: "small furry thing"}):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"prompts": prompts}))
+        after = open_dataset(home, "pets")
+        assert after.prompts == prompts
+        assert after.sha256 == before.sha256
+    assert add_dataset(home, "pets", **files, force=True).prompts == prompts
+    told = [f.message for f in check_dataset(after) if f.where == "dataset.json"]
+    assert told == [f"data set 'pets': prompts: {name[:-1]!r} is no class; did you mean {name!r}?"]
+
+
 def test_toycity_is_drawn_once_even_by_two_at_a_time(
     fake_toycity: list[Path], tmp_path: Path
 ) -> None:

@@ -1,21 +1,25 @@
 """The grounded teacher in the engine: its stages, its steps, its checkpoint, the whole pipeline."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from sskd.config import Config, base_for, build_config
 from sskd.data import toycity
+from sskd.data.datasets import open_dataset
 from sskd.engine.checkpoint import load_weights, save_weights
-from sskd.engine.run import run_cell
+from sskd.engine.run import plan_cell, run_cell
 from sskd.engine.stages import Stage, plan_stages
 from sskd.engine.step import build_step
 from sskd.models.build import build_model
 from sskd.models.parameters import parameter_groups
+from sskd.models.sources import known_as
 from sskd.types import Batch, Targets
 
 Settings = Callable[..., dict[str, Any]]
@@ -113,6 +117,31 @@ def test_steps_lower_the_loss_and_leave_the_frozen_alone(grounded: Settings, nam
     assert all(p.grad is not None for p in model.projection.parameters())
 
 
+def test_a_step_over_a_list_that_needs_two_sentences_lowers_the_loss_of_both(
+    grounded: Settings, short_text: Path
+) -> None:
+    settings = config(grounded(detector=str(short_text)))
+    classes = ("person", "motorcycle", "traffic light", "car", "bus", "train", "truck")
+    model = build_model(
+        settings.teacher, classes=classes, generator=torch.Generator().manual_seed(0)
+    ).train()
+    views = batch()
+    masks = views.targets[0].masks
+    step = build_step(stages_of(settings)["supervised"], settings, bank=None)
+    optimizer = torch.optim.AdamW(parameter_groups(model, 5e-3, 0.1, 0.01))
+    for numbers in ([0, 6], [5, 6], [0, 1]):  # of both sentences, of one of them
+        targets = Targets(masks, torch.tensor(numbers))
+        images = views._replace(targets=(targets, views.targets[1]))
+        losses = []
+        for _ in range(4):
+            terms = step(model, images, torch.Generator().manual_seed(0))
+            optimizer.zero_grad()
+            terms.total.backward()
+            optimizer.step()
+            losses.append(float(terms.sup.detach()))
+        assert losses[-1] < losses[0]
+
+
 def test_a_trained_teacher_comes_back_from_the_stores_file(
     grounded: Settings, tmp_path: Path
 ) -> None:
@@ -123,9 +152,14 @@ def test_a_trained_teacher_comes_back_from_the_stores_file(
     )
     with torch.no_grad():
         for parameter in one.parameters():
-            parameter.add_(0.01)
+            if parameter.requires_grad:
+                parameter.add_(0.01)
     save_weights(tmp_path / "weights.safetensors", one)
     load_weights(tmp_path / "weights.safetensors", two)
+    stored = load_file(tmp_path / "weights.safetensors")
+    assert {name.partition(".")[0] for name in stored} == {"detector", "projection"}
+    assert not any("text_backbone" in name for name in stored)
+    assert any(name.startswith("segmenter.") for name in one.state_dict()), "saving changes nothing"
     images = batch().weak
     one.eval()
     two.eval()
@@ -133,6 +167,81 @@ def test_a_trained_teacher_comes_back_from_the_stores_file(
         mine, other = one(images, embeddings=False), two(images, embeddings=False)
     assert torch.equal(mine.mask_logits, other.mask_logits)
     assert torch.equal(mine.class_logits, other.class_logits)
+
+
+def test_weights_are_refused_beside_another_checkpoint_than_they_were_trained_with(
+    grounded: Settings, foundation_folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    def build(**changes: Any) -> torch.nn.Module:
+        settings = config(grounded(**changes)).teacher
+        return build_model(settings, classes=CLASSES, generator=torch.Generator().manual_seed(0))
+
+    file = tmp_path / "weights.safetensors"
+    save_weights(file, build())
+    moved, other = tmp_path / "moved", tmp_path / "other"
+    for folder in (moved, other):
+        shutil.copytree(foundation_folders[1], folder)
+    changed = load_file(other / "model.safetensors")
+    changed["mask_decoder.iou_token.weight"] += 0.01
+    save_file(changed, other / "model.safetensors", {"format": "pt"})
+    load_weights(file, build(segmenter=str(moved)))
+    with pytest.raises(ValueError, match="saved beside another published checkpoint") as caught:
+        load_weights(file, build(segmenter=str(other)))
+    assert "\n" not in str(caught.value)
+    save_weights(file, build(freeze_text=False))  # then the text encoder may have learned
+    assert any("text_backbone" in name for name in load_file(file))
+
+
+def test_a_checkpoint_counts_by_its_content(
+    grounded: Settings, foundation_folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    def keys(**changes: Any) -> dict[str, str]:
+        stages = plan_stages(
+            config(grounded(**changes)), data_sha="d", split_sha="s", known_as=known_as
+        )
+        return {s.name: s.key for s in stages}
+
+    before = keys()
+    moved = tmp_path / "moved"
+    shutil.copytree(foundation_folders[0], moved)
+    (moved / "README.md").write_text("not read")
+    assert keys(detector=str(moved)) == before
+    for name in ("model.safetensors", "config.json", "tokenizer.json"):
+        content = (moved / name).read_bytes()
+        (moved / name).write_bytes(content + b" ")
+        assert keys(detector=str(moved))["pretraining"] != before["pretraining"], name
+        (moved / name).write_bytes(content)
+    assert keys(detector=str(moved)) == before
+    named = keys(detector=str(tmp_path / "gone"))
+    assert named["pretraining"] != before["pretraining"]
+
+
+def test_the_words_of_the_data_sets_file_are_used_unless_the_config_says_others(
+    grounded: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = toycity.ToycityCounts(source=2, train=12, val=2)
+    monkeypatch.setattr(toycity, "DEFAULT_COUNTS", counts)
+    file = open_dataset(tmp_path, "toycity").folder / "dataset.json"
+
+    def keys(in_file: dict[str, str], **in_config: str) -> dict[str, str]:
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"prompts": in_file}))
+        settings = config(grounded(prompts=in_config), data__label_fraction=0.5)
+        return {s.name: s.key for s in plan_cell(settings, home=tmp_path).stages}
+
+    none, said = keys({}), keys({"car": "automobile"})
+    assert said["pretraining"] != none["pretraining"]
+    assert said == keys({}, car="automobile")
+    assert keys({"car": "street", "bus": "big car"}, car="automobile") == keys(
+        {}, car="automobile", bus="big car"
+    )
+    with pytest.raises(ValueError, match=r"'toycity': prompts: 'cra' is no class; did you .*'car'"):
+        keys({"cra": "automobile"})
+    with pytest.raises(ValueError, match=r"classes 'car' and 'truck' are both called 'truck'"):
+        keys({"car": "truck"})
+    plain = build_config(base_for("tiny", "toycity"), {"data.label_fraction": 0.5})
+    keys_of_others = {s.key for s in plan_cell(plain, home=tmp_path).stages}
+    keys({})
+    assert keys_of_others == {s.key for s in plan_cell(plain, home=tmp_path).stages}
 
 
 @pytest.mark.slow

@@ -42,6 +42,19 @@ def test_a_cell_counts_a_list_by_its_content(home: Path) -> None:
         plan_cell(listed, home=home)
 
 
+def test_a_place_in_a_lists_name_is_filled_with_the_percent(home: Path) -> None:
+    lists = {5: "train_000001", 10: "train_000002", 2.5: "train_000003"}
+    for percent, name in lists.items():
+        (home / f"city_{percent}.txt").write_text(f"{name}\ntrain_000004\n")
+    pattern = str(home / "city_{percent}.txt")
+    for percent in lists:
+        told = _config(labeled_list=pattern, label_fraction=percent / 100)
+        named = _config(labeled_list=str(home / f"city_{percent}.txt"))
+        assert plan_cell(told, home=home).fingerprint == plan_cell(named, home=home).fingerprint
+    with pytest.raises(ValueError, match=r"city_30\.txt: no such list of labeled images"):
+        plan_cell(_config(labeled_list=pattern, label_fraction=0.3), home=home)
+
+
 def test_a_plan_without_data_tells_lists_apart() -> None:
     names = {assume_cell(_config(labeled_list=name)).fingerprint for name in (None, "a", "b")}
     assert len(names) == 3

@@ -33,12 +33,18 @@ def predicted(layers: int = 2, seed: int = 0) -> BoxPredictions:
     generator = torch.Generator().manual_seed(seed)
 
     def layer() -> BoxLayer:
-        centre = 0.2 + 0.6 * torch.rand(3, 4, 2, generator=generator)
-        size = 0.05 + 0.3 * torch.rand(3, 4, 2, generator=generator)
-        logits = torch.randn(3, 4, 6, generator=generator)
+        centre = 0.2 + 0.6 * torch.rand(3, 1, 4, 2, generator=generator)
+        size = 0.05 + 0.3 * torch.rand(3, 1, 4, 2, generator=generator)
+        logits = torch.randn(3, 1, 4, 6, generator=generator)
         return BoxLayer(torch.cat([centre, size], dim=-1), logits)
 
-    return BoxPredictions(tuple(layer() for _ in range(layers)), TOKENS)
+    return in_one_sentence(*(layer() for _ in range(layers)))
+
+
+def in_one_sentence(*layers: BoxLayer) -> BoxPredictions:
+    return BoxPredictions(
+        layers, torch.ones(1, 6, dtype=torch.bool), TOKENS, torch.zeros(2, dtype=torch.int64)
+    )
 
 
 def focal(logits: Tensor, wanted: Tensor) -> Tensor:
@@ -48,7 +54,7 @@ def focal(logits: Tensor, wanted: Tensor) -> Tensor:
 
 def by_definition(layer: BoxLayer, image: int, target: Targets) -> Tensor:
     """The three sums of the matching that is cheapest of all, tried one by one."""
-    boxes, logits = layer.boxes[image], layer.token_logits[image]
+    boxes, logits = layer.boxes[image, 0], layer.token_logits[image, 0]
     wanted = boxes_of(target.masks)
     best, cheapest = (), torch.inf
     for chosen in permutations(range(len(boxes)), len(wanted)):
@@ -88,32 +94,57 @@ def test_it_is_the_sum_over_layers_and_matched_pairs() -> None:
         torch.testing.assert_close(terms.total, expected @ torch.tensor([1.5, 5.0, 2.0]))
 
 
+def test_boxes_of_a_sentence_are_compared_with_instances_of_its_classes_alone() -> None:
+    """Two sentences cost what each costs alone, over all instances, however they are filled up."""
+    one, two = predicted(seed=1), predicted(seed=2)
+    only = [torch.tensor([True, True, True, False, False, False]), torch.ones(6, dtype=torch.bool)]
+    layers = [
+        BoxLayer(
+            torch.cat([a.boxes, b.boxes], dim=1),
+            torch.cat([a.token_logits.masked_fill(~only[0], -torch.inf), b.token_logits], dim=1),
+        )
+        for a, b in zip(one.layers, two.layers, strict=True)
+    ]
+    # The class of the second sentence stands where the first one has none of its own.
+    classes = torch.stack([TOKENS[0], TOKENS[1]])
+    both = BoxPredictions(tuple(layers), torch.stack(only), classes, torch.tensor([0, 1]))
+    sup, _ = box_set_loss(both, TARGETS, num_labeled=3, **WEIGHTS)
+    expected = torch.zeros(3)
+    for wanted, found in enumerate((one, two)):
+        for image, target in enumerate(TARGETS):
+            own = target.classes == wanted
+            part = Targets(target.masks[own], target.classes[own])
+            for layer in found.layers:
+                short = layer.token_logits.masked_fill(~only[wanted], -50.0)  # costs nothing
+                expected += by_definition(BoxLayer(layer.boxes, short), image, part)
+    torch.testing.assert_close(torch.stack(sup[1:]), expected / 3)
+
+
 def test_a_perfect_prediction_costs_nothing() -> None:
     target = TARGETS[0]
     logits = torch.full((1, 2, 6), -20.0)
     for query, index in enumerate(target.classes):
         logits[0, query, TOKENS[index]] = 20
-    layer = BoxLayer(boxes_of(target.masks)[None], logits)
-    sup, semi = box_set_loss(BoxPredictions((layer,), TOKENS), [target], num_labeled=1, **WEIGHTS)
+    layer = BoxLayer(boxes_of(target.masks)[None, None], logits[:, None])
+    sup, semi = box_set_loss(in_one_sentence(layer), [target], num_labeled=1, **WEIGHTS)
     assert float(sup.total) == pytest.approx(0, abs=1e-5)
     assert float(semi.total) == 0
 
 
 def test_images_without_instances_teach_what_is_nothing() -> None:
-    found = BoxPredictions(
-        tuple(BoxLayer(layer.boxes[1:2], layer.token_logits[1:2]) for layer in predicted().layers),
-        TOKENS,
+    found = in_one_sentence(
+        *(BoxLayer(layer.boxes[1:2], layer.token_logits[1:2]) for layer in predicted().layers)
     )
     sup, _ = box_set_loss(found, TARGETS[1:2], num_labeled=1, **WEIGHTS)
     nothing = torch.zeros(1, 4, 6, dtype=torch.bool)
-    expected = sum(focal(layer.token_logits, nothing).sum() for layer in found.layers)
+    expected = sum(focal(layer.token_logits[:, 0], nothing).sum() for layer in found.layers)
     torch.testing.assert_close(sup.classification, torch.as_tensor(expected))
     assert float(sup.box) == float(sup.giou) == 0
 
 
 def test_the_loss_of_a_diverged_detector_is_not_a_number_and_no_exception() -> None:
     found = predicted()
-    found.layers[0].boxes[0, 0, 0] = torch.nan
+    found.layers[0].boxes[0, 0, 0, 0] = torch.nan
     sup, semi = box_set_loss(found, TARGETS, num_labeled=2, **WEIGHTS)
     assert sup.total.isnan()
     assert semi.total.isfinite()

@@ -60,16 +60,37 @@ def test_each_class_has_the_tokens_of_its_phrase(tokenizer: BertTokenizer) -> No
     words = phrases(("motorcycle", "traffic_light", "Car"), {"Car": "street automobile"})
     assert words == ("motorcycle", "traffic light", "street automobile")
     prompt = tokenize(words, tokenizer, most=40)
-    named = [tokenizer.convert_ids_to_tokens(prompt.input_ids[own]) for own in prompt.class_tokens]
+    (ids,) = prompt.input_ids
+    named = [tokenizer.convert_ids_to_tokens(ids[own]) for own in prompt.class_tokens]
     assert named == [["motor", "##cycle"], ["traffic", "light"], ["street", "automobile"]]
     text = tokenizer(" . ".join(words) + " .", return_tensors="pt").input_ids
-    assert torch.equal(prompt.input_ids, text[0])
+    assert torch.equal(prompt.input_ids, text)
+    assert prompt.tokens.all()
     (theirs,) = build_label_maps(torch.zeros(1, 1, text.shape[1]), text)
     assert torch.equal(prompt.class_tokens, theirs.bool())
 
 
 def test_a_stand_in_has_one_token_a_class() -> None:
-    assert stand_in(3).class_tokens.sum(1).tolist() == [1, 1, 1]
+    assert stand_in(3, most=40).class_tokens.sum(1).tolist() == [1, 1, 1]
+    assert stand_in(200, most=256).sentence_of.unique().tolist() == [0, 1]
+
+
+def test_a_long_list_is_as_few_even_sentences_of_whole_phrases(tokenizer: BertTokenizer) -> None:
+    words = ("person", "motorcycle", "traffic light", "car", "bus", "train", "truck")
+    prompt = tokenize(words, tokenizer, most=11)
+    assert prompt.sentence_of.tolist() == [0, 0, 0, 1, 1, 1, 1]
+    assert prompt.tokens.sum(1).tolist() == [10, 10]
+    for number, text in enumerate(
+        ("person . motorcycle . traffic light .", "car . bus . train . truck .")
+    ):
+        ids = tokenizer(text, return_tensors="pt").input_ids[0]
+        assert torch.equal(prompt.input_ids[number][prompt.tokens[number]], ids)
+        (theirs,) = build_label_maps(torch.zeros(1, 1, len(ids)), ids[None])
+        own = prompt.class_tokens[prompt.sentence_of == number][:, prompt.tokens[number]]
+        assert torch.equal(own, theirs.bool())
+    assert tokenize(words, tokenizer, most=18).sentence_of.unique().tolist() == [0]
+    # Three and one would fit as well.
+    assert tokenize(words[3:], tokenizer, most=9).sentence_of.tolist() == [0, 0, 1, 1]
 
 
 @pytest.mark.parametrize(
@@ -91,5 +112,5 @@ def test_names_that_make_no_text_are_one_line(
 def test_words_that_the_detector_cannot_read_are_one_line(tokenizer: BertTokenizer) -> None:
     with pytest.raises(ValueError, match="does not know the words 'zebra'"):
         tokenize(["car", "zebra"], tokenizer, most=40)
-    with pytest.raises(ValueError, match="2 classes take 6 tokens and the detector reads 5"):
-        tokenize(["car", "bus"], tokenizer, most=5)
+    with pytest.raises(ValueError, match="'traffic light' takes 5 tokens and the detector reads 4"):
+        tokenize(["car", "traffic light"], tokenizer, most=4)

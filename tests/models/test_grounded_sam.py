@@ -1,6 +1,7 @@
 """The detector and SAM 2 as one model, tiny and random, out of checkpoints on the disk."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from sskd.config import GroundedSamConfig
 from sskd.models.build import build_model
 from sskd.models.grounded_sam import GroundedSam
 from sskd.models.parameters import parameter_groups
+from sskd.models.text_detector import encoded_image
 
 Settings = Callable[..., dict[str, Any]]
 Make = Callable[..., GroundedSam]
@@ -24,14 +26,16 @@ Make = Callable[..., GroundedSam]
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 CLASSES = ("person", "motorcycle", "traffic light")
+MORE = (*CLASSES, "car", "bus", "train", "truck")
+"""With those of a sentence of 11 tokens first."""
 
 
 @pytest.fixture
 def make(grounded: Settings) -> Make:
-    def _make(**changes: Any) -> GroundedSam:
+    def _make(classes: Sequence[str] = CLASSES, **changes: Any) -> GroundedSam:
         config = GroundedSamConfig.model_validate(grounded(**changes), strict=False)
         generator = torch.Generator().manual_seed(0)
-        model = build_model(config, classes=CLASSES, generator=generator)
+        model = build_model(config, classes=classes, generator=generator)
         assert isinstance(model, GroundedSam)
         return model
 
@@ -51,12 +55,13 @@ def test_boxes_and_scores_are_the_detectors_of_the_library(
     text = BertTokenizer.from_pretrained(folder)(
         ["person . motorcycle . traffic light ."] * 2, return_tensors="pt"
     )
-    assert torch.equal(model.input_ids, text.input_ids[0])
+    assert torch.equal(model.input_ids, text.input_ids[:1])
     with torch.no_grad():
         expected = theirs(pixel_values=pictures(), **text)
         (layer,) = model._layers(model.detect(pictures()))
-    torch.testing.assert_close(layer.boxes, expected.pred_boxes)
-    torch.testing.assert_close(layer.token_logits, expected.logits[..., : len(model.input_ids)])
+    torch.testing.assert_close(layer.boxes[:, 0], expected.pred_boxes)
+    logits = expected.logits[..., : text.input_ids.shape[1]]
+    torch.testing.assert_close(layer.token_logits[:, 0], logits)
 
 
 def test_every_layer_keeps_its_own_head_though_the_published_file_does_not_say_so(
@@ -73,6 +78,64 @@ def test_every_layer_keeps_its_own_head_though_the_published_file_does_not_say_s
     )
     for mine, theirs in zip(model.parameters(), other.parameters(), strict=True):
         assert torch.equal(mine, theirs)
+
+
+def test_a_sentence_of_a_long_list_is_read_as_if_it_were_alone(
+    make: Make, short_text: Path
+) -> None:
+    alone = make(box_threshold=0.0).eval()
+    short, model = (make(c, detector=str(short_text)).eval() for c in (CLASSES, MORE))
+    with torch.no_grad():
+        expected, fits = alone(pictures(), embeddings=False), short(pictures(), embeddings=False)
+        assert torch.equal(fits.class_logits, expected.class_logits)
+        assert torch.equal(fits.mask_logits, expected.mask_logits)
+        (wanted,), (layer,) = (
+            alone._layers(alone.detect(pictures())),
+            model._layers(model.detect(pictures())),
+        )
+        scores = model._scores(layer)
+    assert layer.boxes.shape == (2, 2, 12, 4)
+    torch.testing.assert_close(layer.boxes[:, 0], wanted.boxes[:, 0])
+    torch.testing.assert_close(scores[:, :12, :3], alone._scores(wanted))
+    assert (scores[:, :12, 3:] == 0).all()
+    assert (scores[:, 12:, :3] == 0).all()
+    assert (scores[:, 12:, 3:] > 0).all()
+
+
+def test_a_long_list_gives_one_score_a_class_and_box(make: Make, short_text: Path) -> None:
+    model = make(MORE, detector=str(short_text), max_detections=24, nms_iou=1.0).eval()
+    with torch.no_grad():
+        found = model(pictures(), embeddings=False)
+        scores = model.probabilities(found.class_logits)
+        assert model.embed(pictures()).shape == (2, 8, 4, 6)
+    assert scores.shape == (2, 24, 7)
+    of_first, of_second = (scores[..., part].amax(-1) > 0 for part in (slice(3), slice(3, 7)))
+    assert torch.equal(of_first, ~of_second)
+    assert of_first.any()
+    assert of_second.any()
+
+
+def test_the_backbone_sees_an_image_once_for_all_sentences_and_learns_from_all(
+    make: Make, short_text: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gradients = []
+    for calls_expected in (1, 2):
+        model = make(MORE, detector=str(short_text))
+        calls: list[int] = []
+        encoder = model.detector.model.backbone.conv_encoder
+        encoder.register_forward_pre_hook(lambda *_, calls=calls: calls.append(1))
+        found = model(pictures())
+        total = found.pixel_embeddings.square().sum()
+        for layer in found.detection.layers:
+            own = layer.boxes[layer.boxes.isfinite()]
+            total = total + own.sum() + layer.token_logits.sigmoid().sum()
+        total.backward()
+        assert len(calls) == calls_expected
+        gradients.append([p.grad for p in encoder.parameters() if p.grad is not None])
+        monkeypatch.setattr("sskd.models.text_detector._asked_once", lambda _: nullcontext())
+    assert len(gradients[0]) > 10
+    for mine, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-3, atol=1e-4)
 
 
 def test_masks_are_sam2s_of_the_boxes(make: Make, foundation_folders: tuple[Path, Path]) -> None:
@@ -146,7 +209,7 @@ def test_the_level_that_is_projected_is_that_of_its_stride(make: Make) -> None:
         part = model._level(memory, pictures(), level)
         assert (part == level).all()
     with torch.no_grad():
-        assert model.detect(pictures()).encoder_last_hidden_state_vision.shape[1] == sum(counts)
+        assert encoded_image(model.detect(pictures())).shape[1] == sum(counts)
 
 
 @pytest.mark.parametrize(
