@@ -77,7 +77,7 @@ def evaluate(
         _check_classes(val, dataset.name, config.data.name, home)
     settle_process(config.numerics.threads)
     device = make_accelerator(config).device
-    model = _load_model(found, val)
+    model = _load_model(found, config, val)
     with tempfile.TemporaryDirectory() as folder, open_display() as display:
         place = cityscapes_results or Path(folder) / "predictions"
         export = Exporter(val, place) if root is not None else None
@@ -115,14 +115,14 @@ def _check_classes(val: "CocoData", name: str, trained_on: str, home: Path) -> N
         )
 
 
-def _load_model(found: "Checkpoint", val: "CocoData") -> "InstanceModel":
+def _load_model(found: "Checkpoint", config: "Config", val: "CocoData") -> "InstanceModel":
     import torch
 
     from sskd.engine.checkpoint import load_weights
     from sskd.models.build import build_model
 
     model = build_model(
-        getattr(found.config, found.role),
+        getattr(config, found.role),
         classes=[category.name for category in val.categories],
         generator=torch.Generator().manual_seed(0),  # its weights are loaded next
     )
