@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, distributed
 
-__all__ = ["gather", "index", "mean", "mean_numbers", "number", "total"]
+__all__ = ["gather", "index", "largest", "mean", "mean_numbers", "number", "total"]
 
 
 def number() -> int:
@@ -43,6 +43,15 @@ def mean_numbers(values: Sequence[float], device: torch.device) -> list[float]:
         return [*values]
     means: list[float] = mean(torch.tensor(values, dtype=torch.float64, device=device)).tolist()
     return means
+
+
+def largest(value: int, device: torch.device) -> int:
+    """The largest of the processes' numbers, which travel by way of a device."""
+    if number() == 1:
+        return value
+    values = torch.tensor(value, device=device)
+    distributed.all_reduce(values, distributed.ReduceOp.MAX)
+    return int(values)
 
 
 def total(values: Float[Tensor, "*k"]) -> Float[Tensor, "*k"]:

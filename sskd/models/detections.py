@@ -11,6 +11,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torchvision.ops import batched_nms, box_convert
 
+from sskd import processes
+
 __all__ = ["POOLINGS", "Chosen", "choose", "class_scores"]
 
 _CANDIDATES = 1000
@@ -75,7 +77,7 @@ def choose(
         most: Boxes an image, by their best class.
 
     Returns:
-        As many boxes as the image with the most has, at least one.
+        As many boxes as the image with the most has, of all processes' images; at least one.
     """
     if boxes.is_meta:  # shapes without values: as many boxes as there can be
         return Chosen(boxes[:, :most], scores[:, :most])
@@ -86,7 +88,8 @@ def choose(
         ]
     )
     best = kept.amax(-1)  # (b, q)
-    count = min(most, max(1, int((best > 0).sum(1).max())))
+    count = processes.largest(int((best > 0).sum(1).max()), best.device)
+    count = min(most, max(1, count))
     place = best.topk(count, dim=1).indices
     return Chosen(
         boxes.gather(1, place[..., None].expand(-1, -1, 4)),

@@ -289,3 +289,38 @@ def test_the_whole_method_with_a_tiny_grounded_teacher(
     (folder,) = (tmp_path / "store").glob("pseudo_labels_adapted-" + "[0-9a-f]" * 16)
     file = json.loads((folder / "pseudo_labels.json").read_text())
     assert {a["category_id"] for a in file["annotations"]} <= {c["id"] for c in file["categories"]}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("prompts", [{}, {"car": "street " * 30}], ids=["one text", "two texts"])
+def test_two_processes_have_the_losses_of_one(
+    grounded: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prompts: dict[str, str]
+) -> None:
+    counts = toycity.ToycityCounts(source=2, train=16, val=3)
+    monkeypatch.setattr(toycity, "DEFAULT_COUNTS", counts)
+    histories = []
+    for number in (1, 2):
+        settings = config(
+            grounded(prompts=prompts),
+            **{
+                "pipeline.teacher": "supervised",
+                "pipeline.final": "supervised",
+                "data.label_fraction": 0.5,
+                "stages.supervised.steps": 3,
+                "stages.supervised.labeled_batch": 4,
+                "stages.supervised.optimizer.learning_rate": 1e-5,
+                "runtime.device": "cpu",
+                "runtime.log_every": 1,
+                "runtime.checkpoint_every": 2,
+                "runtime.processes": number,
+            },
+        )
+        home = tmp_path / str(number)
+        run_cell(settings, home=home, log=lambda *_: None, progress=lambda *_, **__: None)
+        (file,) = (home / "store").glob("supervised-*/metrics.jsonl")
+        histories.append([json.loads(line) for line in file.read_text().splitlines()])
+    for one, two in zip(*histories, strict=True):
+        # The detector takes those queries that score most, of which some score all but the same.
+        assert two["loss_sup"] == pytest.approx(one["loss_sup"], rel=1e-3)
+        assert two["loss_pxl"] == pytest.approx(one["loss_pxl"], rel=1e-3)
+        assert two["valid_anchors"] == one["valid_anchors"]
