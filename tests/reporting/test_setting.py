@@ -4,16 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Home
-
-from sskd.reporting.report import write_report
+from made_home import Home
 
 
 def report(home: Home, out: Path, **plan: Any) -> str:
     for cell in home.plan(1, **plan):
         home.write(cell, 0.2)
-    path = write_report(home.ablation, home.cells, home=home.path, out=out, command="sskd")
-    return path.read_text("utf-8")
+    return home.report(out, command="sskd").path.read_text("utf-8")
 
 
 @pytest.mark.parametrize(
