@@ -132,9 +132,12 @@ STEPS = {"literal": _literal, "sskd": _ours, "products": _products}
 
 
 def measure(
-    problem: Problem, *, repeats: int = 7, progress: Progress | None = None
+    problem: Problem, *, repeats: int = 8, progress: Progress | None = None
 ) -> dict[str, Any]:
     """Times of forward plus backward, in turns, and the memory that each takes beyond its inputs.
+
+    There and back: what follows on the literal term finds the caches emptied, so that each turn
+    has the order of the last one reversed.
 
     Args:
         problem: What is measured; the literal term only up to ``LITERAL_LIMIT`` locations.
@@ -149,8 +152,8 @@ def measure(
     steps = {name: STEPS[name](problem) for name in names}
     times: dict[str, list[float]] = {name: [] for name in names}
     for turn in range(repeats + 1):
-        for name, step in steps.items():
-            seconds = _time(step, problem.device)
+        for name in names[:: -1 if turn % 2 else 1]:
+            seconds = _time(steps[name], problem.device)
             if turn:
                 times[name].append(seconds)
         if progress is not None:

@@ -43,18 +43,19 @@ def score_table(locations: Locations) -> Float[Tensor, "n v_plus_4"]:
 
 def weigh(
     table: Float[Tensor, "n v_plus_4"],
-    bound: Float[Tensor, " n"],
+    rows: Int[Tensor, " l"],
+    bound: Float[Tensor, " l"],
     *,
     exponent: float,
     generator: torch.Generator,
 ) -> None:
-    """Draw every anchor's direction, and write its side of the test into its row."""
-    sides = draw_sides((len(table),), generator, table)
+    """Draw the direction of some anchors, and write their side of the test into their rows."""
+    sides = draw_sides((len(rows),), generator, table)
     if exponent == 1:
         sides.mul_(bound[:, None] / 2)[:, -1].add_(ROUNDING - 1)
     else:
         sides[:, -1] = bound
-    table[:, -EXTRA:] = sides
+    table[:, -EXTRA:].index_copy_(0, rows, sides)
 
 
 def accept(
@@ -97,10 +98,11 @@ def keep_first(accepted: Float[Tensor, "g t r"], number: int) -> Bool[Tensor, "g
     """Strike out what is more than so many in a row; whether there are so many."""
     surely = number - 1  # of the first columns there cannot be too many
     before = accepted[..., :surely].sum(dim=-1, keepdim=True)
-    order = accepted[..., surely:].cumsum(dim=-1).add_(before)
-    complete = order[..., -1] >= number
-    accepted[..., surely:].mul_(order.le_(number))
-    return complete
+    order = accepted[..., surely:].cumsum(dim=-1)
+    room = number - before
+    complete = order[..., -1:] >= room
+    accepted[..., surely:].mul_(order.le_(room))
+    return complete[..., 0]
 
 
 def draw_sides(

@@ -9,6 +9,7 @@ Axes: n anchors, q locations of the pool, v entries of a part of the score vecto
 all anchors, or one for the anchors of each image.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -43,15 +44,28 @@ class Pools:
 def make_pools(
     anchors: Locations,
     pool: Locations,
+    own_scores: Float[Tensor, "n v"],
+    scores: Float[Tensor, "q v"],
     *,
     own: Int[Tensor, " n"] | None,
     exponent: float,
     scope: str,
     cross_image_slots: str,
 ) -> Pools:
-    """The pools of all anchors; the arguments are those of ``dense_draw.negative_weights``."""
+    """The pools of all anchors.
+
+    Args:
+        anchors: Where negatives are needed.
+        pool: Whence they come.
+        own_scores: Score vectors of the anchors, those over slots first.
+        scores: Those of the pool; the same object if the pool is the anchors.
+        own: As the arguments that follow, that of ``dense_draw.negative_weights``.
+        exponent: As there.
+        scope: As there.
+        cross_image_slots: As there.
+    """
     whose = SCOPES[scope]
-    slots, classes = anchors.slot_scores.shape[1], anchors.class_scores.shape[1]
+    slots, entries = anchors.slot_scores.shape[1], scores.shape[1]
     disjoint = whose.other_images and slots > 0 and not SLOTS[cross_image_slots]
     q = len(pool.images)
     everyone = torch.ones(q, 1, dtype=torch.bool, device=pool.images.device)
@@ -72,11 +86,14 @@ def make_pools(
                 size, member = torch.full_like(size, q), same | everyone
             if disjoint:
                 seen = same
-    bound, mean = _bounds(anchors, pool, of, member, seen if disjoint else None)
+    parts: list[tuple[slice, Tensor | None]] = [(slice(None), None)]
+    if disjoint:
+        parts = [(slice(0, slots), seen), (slice(slots, None), None)]
+    bound, mean = _bounds(own_scores, scores, of, member, parts)
     number = size[of]
     # No score above its rounding: no negatives. So with what is not a number: a diverged model.
     possible = torch.minimum(bound, mean * number) > ROUNDING
-    if own is not None and whose.own_image and not slots + classes:
+    if own is not None and whose.own_image and not entries:
         mean = mean * (1 - 1 / number)  # oneself, whose d is 0 where there are vectors
         possible &= number > 1
     rate = ((mean - ROUNDING) / bound).clamp(0, 1)
@@ -87,11 +104,11 @@ def make_pools(
 
 
 def _bounds(
-    anchors: Locations,
-    pool: Locations,
+    anchors: Float[Tensor, "n v"],
+    pool: Float[Tensor, "q v"],
     of: Int[Tensor, " n"],
     member: Bool[Tensor, "q p"],
-    seen: Bool[Tensor, "q p"] | None,
+    parts: Sequence[tuple[slice, Bool[Tensor, "q p"] | None]],
 ) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
     """Of every anchor's ``d``, the largest that is possible, and the mean.
 
@@ -99,20 +116,20 @@ def _bounds(
     ``|y - y'|`` is at most the anchor's distance from the mean plus the pool's radius.
 
     Args:
-        anchors: Where negatives are needed.
-        pool: Whence they come.
+        anchors: Score vectors where negatives are needed.
+        pool: Of the places whence they come.
         of: Which pool is the anchor's.
         member: Whether the location is in the pool.
-        seen: Whether its slots count there, if they do not everywhere.
+        parts: Of the vectors, and where a part counts, if it does not everywhere.
     """
-    weights = member.to(pool.class_scores)
+    weights = member.to(pool)
     total = weights.sum(dim=0)
     zero = torch.zeros_like(weights)
     apart, lacking = zero, zero + 1  # |y - mean|^2 and 1 - |y|^2, of the pool's locations
     here = zero.new_zeros(len(of), weights.shape[1])  # the same, of the anchors
     missing = here[:, :1] + 1
-    for field, visible in (("slot_scores", seen), ("class_scores", None)):
-        theirs, own = getattr(pool, field), getattr(anchors, field)
+    for part, visible in parts:
+        theirs, own = pool[:, part], anchors[:, part]
         common = 0.0 if visible is not None else theirs.mean(dim=0)
         counted = 1.0 if visible is None else visible.to(theirs)
         shifted = theirs - common

@@ -48,7 +48,7 @@ measures both."""
 ROUNDS = 3
 """Of proposals, before what is left is drawn from rows of weights."""
 
-FEW = 2**17
+FEW = 2**15
 """Entries of rows of weights: where what is left takes no more, no further round is worth it."""
 
 MOST = 8
@@ -147,9 +147,14 @@ def propose(
         Each anchor once with its negatives, if it has any. An anchor that came without is in a
         later tile again, or has none.
     """
+    table = score_table(pool)
+    own_table = table if pool is anchors else score_table(anchors)
+    scores = table[:, :-EXTRA]
     pools = make_pools(
         anchors,
         pool,
+        scores if pool is anchors else own_table[:, :-EXTRA],
+        scores,
         own=own,
         exponent=law.exponent,
         scope=law.scope,
@@ -159,8 +164,6 @@ def propose(
     rows, left = (torch.nonzero(which)[:, 0] for which in (needs.isinf(), needs.isfinite()))
     every = max(1, (len(rows) + len(left)) // WATCHED)
     fair = torch.zeros_like(needs, dtype=torch.bool)
-    table = score_table(pool)
-    own_table = table if pool is anchors else score_table(anchors)
     scratch = scratch or Scratch(table)
     draw = _Draw(anchors, pool, own, law, pools, generator, own_table, table, fair, scratch)
     fair[rows[::every]] = True
@@ -169,20 +172,21 @@ def propose(
     for _ in range(ROUNDS):
         if not len(left) or (tried and len(left) * len(pool.images) <= FEW):
             break
-        if len(pools.size) > 1:
+        several = len(pools.size) > 1
+        if several:
             left = left[pools.of[left].argsort(stable=True)]
         number = _number(needs[left])
         later = needs[left] > REACH * number
         limit = min(group, max(1, TABLE // number))
         now = left[~later]
-        groups, of, rest = _groups(now, pools.of[now], limit)
+        groups, of, rest = _groups(now, pools.of[now], limit, several=several)
         rest = torch.cat([rest, left[later]])
         step, watched = 1, len(groups)
         if not tried:
             step, watched = _watch(groups, every)
             fair[groups[:watched, ::step]] = True
             fair[rest[::every]] = True
-        weigh(draw.own_table, pools.bound, exponent=law.exponent, generator=generator)
+        weigh(draw.own_table, now, pools.bound[now], exponent=law.exponent, generator=generator)
         candidates = draw.candidates(of, number)
         sides = draw_sides(candidates.shape, generator, draw.table)
         complete = []
@@ -341,14 +345,16 @@ def _number(needs: Float[Tensor, " l"]) -> int:
 
 
 def _groups(
-    left: Int[Tensor, " l"], of: Int[Tensor, " l"], limit: int
+    left: Int[Tensor, " l"], of: Int[Tensor, " l"], limit: int, *, several: bool
 ) -> tuple[Int[Tensor, "g t"], Int[Tensor, " g"], Int[Tensor, " rest"]]:
     """Anchors of one pool that are far from each other share proposals: every so-manieth one.
 
     Returns:
         The groups, all of one size; the pool of each; and anchors that are left over.
     """
-    pools, counts = (x.tolist() for x in torch.unique_consecutive(of, return_counts=True))
+    pools, counts = [0], [len(left)]
+    if several:
+        pools, counts = (x.tolist() for x in torch.unique_consecutive(of, return_counts=True))
     # A pool of which little is left waits, rather than make all groups small.
     size = min(n // math.ceil(n / limit) for n in counts if 2 * n >= max(counts))
     groups, whose, rest = [], [], []

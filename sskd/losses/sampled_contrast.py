@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from sskd.losses.diagnostics import same_instance
-from sskd.losses.negatives import Locations
+from sskd.losses.negatives import ROUNDING, Locations
 from sskd.losses.proposals import GROUP, Law, Tile, propose
 from sskd.losses.scratch import Scratch
 
@@ -232,7 +232,7 @@ class _Contrast(torch.autograd.Function):
         pool_gradient = torch.zeros_like(pool) if pool is not None and pool_learns else None
         teaches = gradient if pool is None else pool_gradient
         total = anchors.new_zeros(())
-        cosine = torch.einsum("nd,nd->n", anchors, positives)
+        cosine = torch.linalg.vecdot(anchors, positives)
         pull = torch.zeros_like(cosine)
         weighs = counts.to(anchors.dtype)
         for tile in tiles:
@@ -297,5 +297,5 @@ def _observe(
     rows.judged[own] = judged.to(kept).mul_(kept).sum(dim=-1)
     # Without replacement only the first draw follows the weights themselves.
     follows = kept if law.replacement else kept * (kept.cumsum(dim=-1) == 1)
-    drawn = torch.where(follows > 0, scores, 1).log().sum(dim=-1) * law.exponent
+    drawn = scores.clamp(min=ROUNDING).log_().mul_(follows).sum(dim=-1) * law.exponent
     rows.surprise[own] = log_total - drawn / follows.sum(dim=-1).clamp(min=1)
