@@ -1,4 +1,4 @@
-"""From what people type to a model: a cell's folder or fingerprint, or a stage's folder."""
+"""From what people type, a fingerprint or a folder, to a model or to pseudo-labels."""
 
 import json
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from sskd.config import Config, build_config
 from sskd.engine.stages import FINAL_STAGE
 from sskd.engine.store import Store, StoredStage
 
-__all__ = ["Checkpoint", "find_checkpoint"]
+__all__ = ["Checkpoint", "find_checkpoint", "find_pseudo_labels"]
 
 STUDENT_STAGES = ("transfer", "refinement")
 
@@ -42,18 +42,50 @@ def find_checkpoint(text: str, *, home: Path) -> Checkpoint:
         return _final_of(folder.resolve())
     if (folder / "result.json").is_file():
         return _of_stage(folder.resolve(), home)
-    if folder.is_dir():
-        raise ValueError(f"{folder}: neither a cell (no spec.json) nor a stage (no result.json)")
+    return _final_of(_find_cell(text, home, "checkpoint"))
+
+
+def find_pseudo_labels(text: str, *, home: Path) -> Path:
+    """The COCO file of pseudo-labels that a text names.
+
+    Args:
+        text: The file; its stage's folder; a cell's folder, or the beginning of a fingerprint: then
+            it is what the cell's last model with pseudo-labels learned from.
+        home: Where to look for fingerprints.
+
+    Raises:
+        ValueError: If nothing, or more than one thing, has this name, or it has no pseudo-labels.
+    """
+    path = Path(text).expanduser()
+    if path.is_file():
+        return path
+    if (path / "pseudo_labels.json").is_file():
+        return path / "pseudo_labels.json"
+    cell = path if (path / "spec.json").is_file() else _find_cell(text, home, "pseudo-labels")
+    stages = _read(cell / "spec.json")["stages"]
+    for stage in reversed(stages):
+        if stage["name"].startswith("pseudo_labels"):
+            stored = Store(cell.resolve().parents[1] / "store").read(stage["name"], stage["key"])
+            if stored is None:
+                raise ValueError(f"{cell}: its stage {stage['name']!r} is not in the store")
+            return stored.folder / "pseudo_labels.json"
+    raise ValueError(f"{cell}: this cell has no pseudo-labels")
+
+
+def _find_cell(text: str, home: Path, wanted: str) -> Path:
+    """The folder of the cell whose fingerprint begins so."""
+    if Path(text).expanduser().is_dir():
+        raise ValueError(f"{text}: neither a cell (no spec.json) nor a stage (no result.json)")
     found = sorted(path.parent for path in (home / "cells").glob(f"{_plain(text)}*/spec.json"))
     if not found:
         raise ValueError(
-            f"no checkpoint {text!r}: neither a folder nor the beginning of a cell's name in "
+            f"no {wanted} {text!r}: neither a file or folder nor the beginning of a cell's name in "
             f"{home / 'cells'}; sskd plan NAME prints them"
         )
     if len(found) > 1:
         names = ", ".join(path.name for path in found[:4])
-        raise ValueError(f"checkpoint {text!r} is ambiguous: {names}{', ...' * (len(found) > 4)}")
-    return _final_of(found[0])
+        raise ValueError(f"{wanted} {text!r} is ambiguous: {names}{', ...' * (len(found) > 4)}")
+    return found[0]
 
 
 def _plain(text: str) -> str:

@@ -1,20 +1,23 @@
-"""The ``sskd data`` group: add a data set, check it, split it, look at it."""
+"""The ``sskd data`` group: add a data set, check it, split it, look at it, audit labels of it."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sskd.cli.console import print_table, say
+from sskd.cli.console import percent, print_table, say
 from sskd.cli.options import Home, examples
 
 if TYPE_CHECKING:
+    from sskd.data.audit import Agreement
     from sskd.data.conversion import Source
 
 __all__ = ["app"]
 
 app = typer.Typer(
-    help="Data sets: add, make, check, split, show.", no_args_is_help=True, rich_markup_mode=None
+    help="Data sets: add, make, check, split, show; audit pseudo-labels.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A data set (see `sskd list`).")]
@@ -241,6 +244,58 @@ def split(
     )
 
 
+@app.command(
+    epilog=examples(
+        "sskd data audit toycity 1f3c9a2b",
+        "sskd data audit mine labels/pseudo_labels.json --iou 0.75",
+    )
+)
+def audit(
+    name: Name,
+    labels: Annotated[
+        str,
+        typer.Argument(
+            metavar="LABELS",
+            help="A COCO file of pseudo-labels, a stage's folder, or the beginning of the "
+            "fingerprint of a cell: what its student learned from.",
+        ),
+    ],
+    iou: Annotated[
+        float,
+        typer.Option("--iou", metavar="X", help="Overlap from which on one is right, 0 < X <= 1."),
+    ] = 0.5,
+    home: Home = Path("runs"),
+) -> None:
+    """Hold pseudo-labels against the labels that training never saw.
+
+    Precision and recall, by class, and by score: what another threshold would have kept.
+    """
+    from sskd.cli.checkpoints import find_pseudo_labels
+    from sskd.data.audit import audit as measure
+    from sskd.data.coco import load_coco
+    from sskd.data.datasets import open_dataset
+
+    if not 0 < iou <= 1:
+        raise ValueError(f"--iou {iou:g}: must be above 0 and at most 1")
+    path = find_pseudo_labels(labels, home=home)
+    dataset = open_dataset(home, name)
+    found = measure(path, load_coco(dataset.train_json, dataset.images), iou_threshold=iou)
+    whole = found.agreement()
+    say(
+        f"{path}: {whole.predicted} pseudo-labels and {whole.hidden} instances on {found.images} "
+        f"images of {name}; one is right from IoU {iou:g} on"
+    )
+    rows = [("all", whole), *((c, found.agreement(name=c)) for c in found.classes)]
+    columns = ("pseudo-labels", "precision %", "recall %")
+    print_table(("class", "instances", *columns), [(c, str(a.hidden), *_row(a)) for c, a in rows])
+    lowest = min(found.scores, default=1.0)
+    steps = [step / 10 for step in range(10) if step / 10 >= lowest - 0.1]
+    print_table(
+        ("score above", *columns),
+        [(f"{step:.1f}", *_row(found.agreement(above=step))) for step in steps],
+    )
+
+
 @app.command(epilog=examples("sskd data show toycity --out toycity.png --count 12"))
 def show(
     name: Name,
@@ -260,6 +315,14 @@ def show(
     path = out or Path(f"{dataset.name}.png")
     draw(dataset, path, count=count, seed=seed)
     say(f"wrote {path}")
+
+
+def _row(agreement: "Agreement") -> tuple[str, str, str]:
+    return (
+        str(agreement.predicted),
+        percent(agreement.precision),
+        percent(agreement.recall),
+    )
 
 
 def _convert(home: Path, name: str, source: "Source", *, force: bool) -> None:

@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Bool, Float, Int
 from pycocotools import mask as coco_mask
 
 from sskd.data.coco import Annotation, CocoData, load_coco
 
-__all__ = ["ClassAudit", "audit"]
+__all__ = ["Agreement", "Audit", "audit"]
 
 
-class ClassAudit(NamedTuple):
-    """Pseudo-labels of one class against its hidden instances."""
+class Agreement(NamedTuple):
+    """Pseudo-labels against the hidden instances."""
 
     precision: float
     """Share of the pseudo-labels that are right, in [0, 1]; NaN if there is none."""
@@ -27,9 +28,41 @@ class ClassAudit(NamedTuple):
     hidden: int
 
 
-def audit(
-    pseudo_labels: Path, truth: CocoData, *, iou_threshold: float = 0.5
-) -> dict[str, ClassAudit]:
+class Audit(NamedTuple):
+    """Every pseudo-label that counts, by its class and score, and whether it is right.
+
+    Axes: n pseudo-labels, k classes.
+    """
+
+    classes: tuple[str, ...]
+    images: int
+    """That have both pseudo-labels, perhaps none, and truth."""
+    hidden: Int[np.ndarray, " k"]
+    """Instances of each class."""
+    ranks: Int[np.ndarray, " n"]
+    """Which class."""
+    scores: Float[np.ndarray, " n"]
+    right: Bool[np.ndarray, " n"]
+
+    def agreement(self, *, name: str | None = None, above: float = -1.0) -> Agreement:
+        """Of one class or of all, of the pseudo-labels that score more than ``above``.
+
+        Matching goes from the highest score down: what a higher threshold leaves out changes
+        nothing of the rest.
+        """
+        chosen = self.scores > above
+        hidden = int(self.hidden.sum())
+        if name is not None:
+            rank = self.classes.index(name)
+            chosen &= self.ranks == rank
+            hidden = int(self.hidden[rank])
+        predicted, matched = int(chosen.sum()), int(self.right[chosen].sum())
+        return Agreement(
+            _share(matched, predicted), _share(matched, hidden), matched, predicted, hidden
+        )
+
+
+def audit(pseudo_labels: Path, truth: CocoData, *, iou_threshold: float = 0.5) -> Audit:
     """Match pseudo-labels with hidden truth, greedily from the highest score down.
 
     Within an image and a class, a pseudo-label takes the free instance of largest IoU if that
@@ -42,9 +75,6 @@ def audit(
         truth: The training set with all its labels.
         iou_threshold: In (0, 1].
 
-    Returns:
-        By class name, in the order of the classes.
-
     Raises:
         ValueError: If the files do not have the same categories or an image in common.
     """
@@ -55,21 +85,26 @@ def audit(
     shared = [image.id for image in found.images if image.id in known]
     if not shared:
         raise ValueError(f"{pseudo_labels}: no image in common with {truth.path}")
-    counts = np.zeros((len(truth.categories), 3), np.int64)  # matched, predicted, hidden
+    hidden = np.zeros(len(truth.categories), np.int64)
+    judged: list[tuple[int, float, bool]] = []
     for image_id in shared:
         for rank, category in enumerate(truth.categories):
-            counts[rank] += _match(
-                found,
-                [a for a in found.annotations(image_id) if a.category_id == category.id],
-                truth,
-                [a for a in truth.annotations(image_id) if a.category_id == category.id],
-                iou_threshold,
+            labels, instances = (
+                [a for a in data.annotations(image_id) if a.category_id == category.id]
+                for data in (found, truth)
             )
-    return {
-        name: ClassAudit(_share(matched, predicted), _share(matched, hidden), *row)
-        for name, row in zip(truth.class_names, counts.tolist(), strict=True)
-        for matched, predicted, hidden in (row,)
-    }
+            hidden[rank] += sum(not a.crowd for a in instances)
+            matches = _match(found, labels, truth, instances, iou_threshold)
+            judged += [(rank, score, right) for score, right in matches]
+    ranks, scores, right = zip(*judged, strict=True) if judged else ((), (), ())
+    return Audit(
+        truth.class_names,
+        len(shared),
+        hidden,
+        np.array(ranks, np.int64),
+        np.array(scores, np.float64),
+        np.array(right, np.bool_),
+    )
 
 
 def _match(
@@ -78,28 +113,28 @@ def _match(
     truth: CocoData,
     hidden: Sequence[Annotation],
     threshold: float,
-) -> tuple[int, int, int]:
-    """Matched, predicted and hidden instances of one class in one image."""
-    crowd = np.array([a.crowd for a in hidden], np.bool_)
-    real = int((~crowd).sum())
+) -> list[tuple[float, bool]]:
+    """Score and rightness of the pseudo-labels of one class in one image that count."""
+    scores = {a.id: a.score if a.score is not None else 1.0 for a in labels}
+    labels = sorted(labels, key=lambda a: -scores[a.id])
     if not labels or not hidden:
-        return 0, len(labels), real
-    labels = sorted(labels, key=lambda a: -(a.score if a.score is not None else 1.0))
+        return [(scores[a.id], False) for a in labels]
+    crowd = np.array([a.crowd for a in hidden], np.bool_)
     overlaps = np.asarray(
         coco_mask.iou(
             [found.rle(a) for a in labels], [truth.rle(a) for a in hidden], crowd.tolist()
         )
     )  # (labels, hidden)
-    free = ~crowd
-    matched = ignored = 0
-    for row in overlaps:
+    free, judged = ~crowd, []
+    for label, row in zip(labels, overlaps, strict=True):
         best = int(np.where(free, row, -1.0).argmax())
-        if free[best] and row[best] >= threshold:
+        right = bool(free[best] and row[best] >= threshold)
+        if right:
             free[best] = False
-            matched += 1
         elif bool((row[crowd] >= threshold).any()):
-            ignored += 1
-    return matched, len(labels) - ignored, real
+            continue
+        judged.append((scores[label.id], right))
+    return judged
 
 
 def _share(part: int, whole: int) -> float:

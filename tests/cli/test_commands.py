@@ -61,6 +61,47 @@ def test_own_data_is_added_checked_split_and_shown(sskd, own_data):
         assert picture.width > 64
 
 
+def test_pseudo_labels_are_held_against_hidden_truth(sskd, own_data):
+    assert sskd(*ADD).exit_code == 0
+    labels = json.loads((own_data / "train.json").read_text())
+    for annotation in labels["annotations"]:  # a nut and a bolt on each of ten images
+        annotation["score"] = 0.9 if annotation["image_id"] <= 6 else 0.45
+        if annotation["image_id"] > 6 and annotation["category_id"] == 7:
+            annotation["segmentation"] = [[0, 0, 9, 0, 9, 9, 0, 9]]
+    (own_data / "labels.json").write_text(json.dumps(labels))
+    rows = sskd("data", "audit", "mine", "labels.json").stdout.splitlines()
+    assert rows[0] == (
+        "labels.json: 20 pseudo-labels and 20 instances on 10 images of mine; "
+        "one is right from IoU 0.5 on"
+    )
+    values = [row.split() for row in rows]
+    for row in (
+        ["all", "20", "20", "80.0", "80.0"],
+        ["nut", "10", "10", "100.0", "100.0"],
+        ["bolt", "10", "10", "60.0", "60.0"],
+        ["0.4", "20", "80.0", "80.0"],
+        ["0.5", "12", "100.0", "60.0"],
+        ["0.9", "0", "-", "0.0"],
+    ):
+        assert row in values
+    stage = own_data / "runs" / "store" / f"pseudo_labels_adapted-{'5' * 16}"
+    stage.mkdir(parents=True)
+    (stage / "pseudo_labels.json").write_text(json.dumps(labels))
+    key = {"stage": "pseudo_labels_adapted", "key": "5" * 64}
+    (stage / "result.json").write_text(json.dumps(key))
+    cell = own_data / "runs" / "cells" / ("a" * 16)
+    cell.mkdir(parents=True)
+    stages = [{"name": key["stage"], "key": key["key"]}, {"name": "transfer", "key": "7" * 64}]
+    (cell / "spec.json").write_text(json.dumps({"stages": stages}))
+    for name in (str(stage), str(cell), "aaaa"):
+        again = sskd("data", "audit", "mine", name).stdout.splitlines()
+        assert again[1:] == rows[1:]
+    (cell / "spec.json").write_text(json.dumps({"stages": stages[1:]}))
+    without = sskd("data", "audit", "mine", "aaaa")
+    assert without.exit_code == 2
+    assert without.stderr.endswith("this cell has no pseudo-labels\n")
+
+
 def test_a_data_set_that_would_hurt_training_exits_with_1(sskd, own_data):
     train = json.loads((own_data / "train.json").read_text())
     train["annotations"] = [a for a in train["annotations"] if a["category_id"] == 3]

@@ -43,6 +43,8 @@ def one_line(done) -> str:
         ("evaluate 0123abcd", "no checkpoint '0123abcd'"),
         ("evaluate *", "no checkpoint '*'"),
         ("evaluate .", "neither a cell"),
+        ("data audit toycity 0123abcd", "no pseudo-labels '0123abcd'"),
+        ("data audit toycity . --iou 1.5", "--iou 1.5: must be above 0 and at most 1"),
         ("data check toycty", "unknown data set 'toycty'"),
         ("data show toycty", "unknown data set 'toycty'"),
         ("data make city", "only toycity can be made"),
