@@ -31,7 +31,6 @@ __all__ = [
     "evaluation_mode",
     "predict_batch",
     "predict_data",
-    "predict_instances",
 ]
 
 _BATCH_IMAGES = 16
@@ -78,26 +77,6 @@ class InferenceRules:
     """Detections scoring this or less are left out, early and cheaply."""
     one_class: bool = False
     """Whether a query may give its most probable class only."""
-
-
-def predict_instances(
-    model: InstanceModel,
-    image: UInt8[np.ndarray, "h w 3"],
-    *,
-    short_side: int,
-    max_dets: int,
-    mask_threshold: float,
-    device: torch.device | str,
-    score_threshold: float = 0.0,
-) -> Detections:
-    """Instances of one image, RGB; the arguments are those of ``InferenceRules``."""
-    rules = InferenceRules(
-        short_side=short_side,
-        max_dets=max_dets,
-        mask_threshold=mask_threshold,
-        score_threshold=score_threshold,
-    )
-    return predict_batch(model, [image], rules, device=device)[0]
 
 
 def predict_batch(

@@ -9,7 +9,7 @@ from transformers import Mask2FormerImageProcessor
 
 from sskd.data.views import to_model_input
 from sskd.engine import predict
-from sskd.engine.predict import InferenceRules, predict_batch, predict_data, predict_instances
+from sskd.engine.predict import InferenceRules, predict_batch, predict_data
 
 # pycocotools decodes through an interface that numpy 2 calls outdated.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -65,14 +65,8 @@ def by_definition(mask_logits, class_logits, *, padded, seen, size, max_dets, th
 def test_detections_are_those_of_the_definition(scripted, size, seen, padded, max_dets, threshold):
     logits = random_logits(sum(size), grid=(padded[0] // 4, padded[1] // 4))
     model = scripted([logits])
-    detections = predict_instances(
-        model,
-        picture(*size),
-        short_side=32,
-        max_dets=max_dets,
-        mask_threshold=threshold,
-        device="cpu",
-    )
+    rules = InferenceRules(short_side=32, max_dets=max_dets, mask_threshold=threshold)
+    [detections] = predict_batch(model, [picture(*size)], rules, device="cpu")
     expected = by_definition(
         *logits, padded=padded, seen=seen, size=size, max_dets=max_dets, threshold=threshold
     )
@@ -93,14 +87,9 @@ def test_equal_to_transformers_post_processing(scripted):
     theirs = Mask2FormerImageProcessor().post_process_instance_segmentation(
         outputs, threshold=0.0, return_binary_maps=True
     )[0]
-    ours = predict_instances(
-        scripted([(masks, classes)]),
-        picture(384, 384),
-        short_side=384,
-        max_dets=7,
-        mask_threshold=0.5,
-        device="cpu",
-    )
+    rules = InferenceRules(short_side=384, max_dets=7, mask_threshold=0.5)
+    model = scripted([(masks, classes)])
+    [ours] = predict_batch(model, [picture(384, 384)], rules, device="cpu")
     order = sorted(range(7), key=lambda i: -theirs["segments_info"][i]["score"])
     segments = [theirs["segments_info"][i] for i in order]
     assert ours.classes.tolist() == [segment["label_id"] for segment in segments]
