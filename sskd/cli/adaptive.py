@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from sskd.cli.console import say
 from sskd.cli.options import LaunchOptions
-from sskd.cli.prepare import PreparedStudy, default_workers, prepare
+from sskd.cli.prepare import PreparedStudy, choose_workers, prepare
 from sskd.cli.running import StudyResult, run_studies
 from sskd.reporting.adaptive import undecided
 from sskd.reporting.analysis import analyse
@@ -62,7 +62,7 @@ def run_until_decided(
             )
             for ablation, cells in resolved
         ]
-        workers = options.workers or default_workers(studies)
+        workers = choose_workers(studies, options.workers)
         results = run_studies(studies, home=options.home, workers=workers)
         if any(result.failures for result in results):
             return studies, results  # more seeds of what fails would fail, too

@@ -13,7 +13,7 @@ from sskd.cli.console import print_table, say
 from sskd.cli.errors import SOME_FAILED
 from sskd.cli.options import LaunchOptions
 from sskd.cli.plan_view import print_plan
-from sskd.cli.prepare import default_workers, prepare_launch, report_folder
+from sskd.cli.prepare import choose_workers, prepare_launch, report_folder
 from sskd.cli.report import say_report
 from sskd.cli.resolve import check_folder
 from sskd.cli.running import run_studies, show_table
@@ -61,7 +61,7 @@ def conduct(
     if adaptive is not None:
         studies, results = run_until_decided(resolved, options, adaptive)
     else:
-        workers = options.workers or default_workers(studies)
+        workers = choose_workers(studies, options.workers)
         results = run_studies(studies, home=home, workers=workers)
     analyses = []
     for study, result, command in zip(studies, results, commands, strict=True):

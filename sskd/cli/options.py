@@ -93,7 +93,7 @@ Workers = Annotated[
         "--workers",
         min=1,
         metavar="N",
-        help="Cells at the same time. Default: as many as the cores allow; one on a GPU.",
+        help="Cells at the same time. Default: as many as the cores, or the GPUs, allow.",
     ),
 ]
 Oversubscribe = Annotated[

@@ -20,8 +20,8 @@ __all__ = [
     "PreparedStudy",
     "check_launch",
     "check_models",
+    "choose_workers",
     "data_is_here",
-    "default_workers",
     "prepare",
     "prepare_launch",
     "prepare_single",
@@ -149,16 +149,27 @@ def check_models(cells: Sequence[PlannedCell], plans: Sequence[CellPlan]) -> boo
     return [known_as(name) for name in names] != before
 
 
-def default_workers(studies: Sequence[PreparedStudy]) -> int:
-    """Cells at once if nobody says how many: what the cores carry; one where a GPU is used."""
+def choose_workers(studies: Sequence[PreparedStudy], asked: int | None) -> int:
+    """Cells at once: if nobody says how many, what the cores carry, or one for each cell's GPUs.
+
+    Raises:
+        ValueError: If they would need more GPUs than there are, of which each cell has its own.
+    """
     import torch
 
     configs = [cell.config for study in studies for cell in study.cells]
     left = len({p.fingerprint for study in studies for p in study.plans if not p.done})
-    if torch.cuda.is_available() and any(c.runtime.device != "cpu" for c in configs):
-        return 1
+    gpus = torch.cuda.device_count() if any(c.runtime.device != "cpu" for c in configs) else 0
+    if gpus:
+        processes = max(config.runtime.processes for config in configs)
+        if processes > 1 and asked is not None and asked * processes > gpus:
+            raise ValueError(
+                f"--workers {asked} with runtime.processes {processes} needs {asked * processes} "
+                f"GPUs, and {gpus} are here; lower one of the two"
+            )
+        return asked or max(1, min(gpus // processes, left))
     threads = max(config.numerics.threads for config in configs)
-    return max(1, min(available_cores() // threads, left))
+    return asked or max(1, min(available_cores() // threads, left))
 
 
 def report_folder(study: PreparedStudy) -> Path:

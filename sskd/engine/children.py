@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import wait
 
-__all__ = ["fate", "live_as_child", "without_ctrl_c"]
+__all__ = ["fate", "live_as_child", "share_of_gpus", "without_ctrl_c"]
 
 
 @contextmanager
@@ -40,6 +40,28 @@ def fate(code: int | None) -> str:
     if code is not None and code < 0:
         return signal.Signals(-code).name
     return f"exit code {code}"
+
+
+def share_of_gpus(place: int, places: int) -> str | None:
+    """Which of this process's GPUs a child may use, so that several children do not meet on one.
+
+    Args:
+        place: Of the child, from 0 on.
+        places: Children at once.
+
+    Returns:
+        ``CUDA_VISIBLE_DEVICES`` for the child; ``None`` to leave it as it is.
+    """
+    import torch
+
+    number = torch.cuda.device_count()
+    if number < 2:
+        return None
+    known = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = known.split(",")[:number] if known else [str(index) for index in range(number)]
+    each = max(1, number // places)
+    first = place * each % number
+    return ",".join(names[first : first + each])
 
 
 def _die_with_parent() -> None:

@@ -5,6 +5,7 @@ tracker. One that dies, for want of memory say, takes only its cell with it.
 """
 
 import multiprocessing
+import os
 import time
 import traceback
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from types import TracebackType
 from typing import Any
 
 from sskd.config import Config
-from sskd.engine.children import fate, live_as_child, without_ctrl_c
+from sskd.engine.children import fate, live_as_child, share_of_gpus, without_ctrl_c
 
 __all__ = ["Ended", "Pool", "Progressed", "describe"]
 
@@ -60,6 +61,7 @@ class Pool:
             count: How many cells run at once.
         """
         self._run_cell, self._home, self._count = run_cell, home, count
+        self._places = [*range(count)]
         self._context: SpawnContext = multiprocessing.get_context("spawn")
         self._idle: list[_Worker] = []
         self._busy: dict[str, _Worker] = {}
@@ -88,6 +90,7 @@ class Pool:
             except (EOFError, OSError):
                 worker.process.join(GRACE_SECONDS)
                 message = Ended(key, f"its process died ({fate(worker.process.exitcode)})")
+                self._places.append(worker.place)
             else:
                 if isinstance(message, Ended):
                     self._idle.append(worker)
@@ -122,20 +125,24 @@ class Pool:
             worker.connection.close()
 
     def _start(self) -> "_Worker":
+        place = self._places.pop(0)
+        gpus = share_of_gpus(place, self._count)
         ours, theirs = self._context.Pipe()
         process = self._context.Process(
-            target=_work, args=(theirs, self._run_cell, self._home), name="sskd-worker"
+            target=_work, args=(theirs, self._run_cell, self._home, gpus), name="sskd-worker"
         )
         with without_ctrl_c():
             process.start()
         theirs.close()
-        return _Worker(process, ours)
+        return _Worker(process, ours, place)
 
 
 @dataclass(frozen=True)
 class _Worker:
     process: SpawnProcess
     connection: "Connection[Any, Any]"
+    place: int
+    """Among those that work at once, which share the GPUs."""
 
 
 def describe(error: BaseException) -> str:
@@ -144,9 +151,16 @@ def describe(error: BaseException) -> str:
     return text if isinstance(error, ValueError) and text else f"{type(error).__name__}: {text}"
 
 
-def _work(connection: "Connection[Any, Any]", run_cell: Callable[..., object], home: Path) -> None:
+def _work(
+    connection: "Connection[Any, Any]",
+    run_cell: Callable[..., object],
+    home: Path,
+    gpus: str | None,
+) -> None:
     """A worker's life."""
     live_as_child()
+    if gpus is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus  # read when a cell first asks for a GPU
     while True:
         try:
             key, config = connection.recv()

@@ -101,6 +101,14 @@ def test_more_threads_than_cores_are_refused_by_name(sskd, with_toycity, monkeyp
         assert sskd(*command, *fitting).exit_code == 0
 
 
+def test_more_gpus_than_there_are_is_found_before_computing(sskd, with_toycity, monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
+    command = ["ablate", "negatives", "--seeds", "1", "--set", "runtime.processes=2"]
+    line = one_line(sskd(*command, "--workers", "3", "--oversubscribe"))
+    assert "--workers 3 with runtime.processes 2 needs 6 GPUs, and 4 are here" in line
+    assert not (with_toycity / "runs" / "cells").exists()
+
+
 def test_a_home_that_cannot_be_made_is_a_mistake(sskd, workplace):
     (workplace / "file").write_text("")
     line = one_line(sskd("plan", "negatives", "--home", "file/home"))
