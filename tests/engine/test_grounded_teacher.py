@@ -319,8 +319,9 @@ def test_two_processes_have_the_losses_of_one(
         run_cell(settings, home=home, log=lambda *_: None, progress=lambda *_, **__: None)
         (file,) = (home / "store").glob("supervised-*/metrics.jsonl")
         histories.append([json.loads(line) for line in file.read_text().splitlines()])
-    for one, two in zip(*histories, strict=True):
-        # The detector takes those queries that score most, of which some score all but the same.
-        assert two["loss_sup"] == pytest.approx(one["loss_sup"], rel=1e-3)
-        assert two["loss_pxl"] == pytest.approx(one["loss_pxl"], rel=1e-3)
+    # The detector takes those queries that score most. With random weights many score all but the
+    # same, so that after a step the last bit of a weight can make one query another.
+    for one, two, tolerance in zip(*histories, (1e-6, 1e-2, 1e-2), strict=True):
+        assert two["loss_sup"] == pytest.approx(one["loss_sup"], rel=tolerance)
+        assert two["loss_pxl"] == pytest.approx(one["loss_pxl"], rel=tolerance)
         assert two["valid_anchors"] == one["valid_anchors"]
