@@ -27,7 +27,7 @@ __all__ = [
     "first_of_each",
     "keep_first",
     "score_table",
-    "weigh",
+    "weighted_sides",
 ]
 
 EXTRA = 4
@@ -41,21 +41,22 @@ def score_table(locations: Locations) -> Float[Tensor, "n v_plus_4"]:
     return torch.cat([locations.slot_scores, locations.class_scores, extra], dim=1)
 
 
-def weigh(
-    table: Float[Tensor, "n v_plus_4"],
-    rows: Int[Tensor, " l"],
-    bound: Float[Tensor, " l"],
-    *,
-    exponent: float,
-    generator: torch.Generator,
-) -> None:
-    """Draw the direction of some anchors, and write their side of the test into their rows."""
-    sides = draw_sides((len(rows),), generator, table)
+def weighted_sides(
+    bound: Float[Tensor, "g t"], *, exponent: float, generator: torch.Generator
+) -> Float[Tensor, "g t 4"]:
+    """Directions of anchors, as their side of the test has them.
+
+    Args:
+        bound: Of the anchors' ``d``.
+        exponent: Of ``d``.
+        generator: Source of the directions.
+    """
+    sides = draw_sides(bound.shape, generator, bound)
     if exponent == 1:
-        sides.mul_(bound[:, None] / 2)[:, -1].add_(ROUNDING - 1)
+        sides.mul_(bound[..., None] / 2)[..., -1].add_(ROUNDING - 1)
     else:
-        sides[:, -1] = bound
-    table[:, -EXTRA:].index_copy_(0, rows, sides)
+        sides[..., -1] = bound
+    return sides
 
 
 def accept(
@@ -67,7 +68,7 @@ def accept(
     """1 where the anchor accepts the proposal, else 0.
 
     Args:
-        own: Rows of ``weigh``.
+        own: Rows of ``score_table`` that end in ``weighted_sides``.
         theirs: Rows of ``score_table`` that end in ``draw_sides``.
         exponent: Of ``d``.
     """

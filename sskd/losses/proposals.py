@@ -32,7 +32,7 @@ from sskd.losses.acceptance import (
     first_of_each,
     keep_first,
     score_table,
-    weigh,
+    weighted_sides,
 )
 from sskd.losses.dense_draw import draw_negatives, negative_weights
 from sskd.losses.negatives import Locations
@@ -186,7 +186,9 @@ def propose(
             step, watched = _watch(groups, every)
             fair[groups[:watched, ::step]] = True
             fair[rest[::every]] = True
-        weigh(draw.own_table, now, pools.bound[now], exponent=law.exponent, generator=generator)
+        elif not fair[now].any():
+            watched = 0
+        own_sides = weighted_sides(pools.bound[groups], exponent=law.exponent, generator=generator)
         candidates = draw.candidates(of, number)
         sides = draw_sides(candidates.shape, generator, draw.table)
         complete = []
@@ -194,7 +196,9 @@ def propose(
         for first in range(0, len(groups), size):
             some = slice(first, first + size)
             seen = slice(max(0, watched - first)), slice(None, None, step)
-            tile = draw.tile(groups[some], of[some], candidates[some], sides[some], seen)
+            tile = draw.tile(
+                groups[some], of[some], candidates[some], own_sides[some], sides[some], seen
+            )
             complete.append(tile.complete)
             if not law.replacement:
                 short.append(_accepted_by_the_short(tile, law.num_negatives))
@@ -239,6 +243,7 @@ class _Draw:
         rows: Int[Tensor, "g t"],
         of: Int[Tensor, " g"],
         candidates: Int[Tensor, "g r"],
+        own_sides: Float[Tensor, "g t 4"],
         sides: Float[Tensor, "g r 4"],
         seen: tuple[slice, slice],
     ) -> Tile:
@@ -246,7 +251,7 @@ class _Draw:
         law = self.law
         own = self.scratch.take("own", self.own_table, rows)
         theirs = self.scratch.take("theirs", self.table, candidates)
-        theirs[..., -EXTRA:] = sides
+        own[..., -EXTRA:], theirs[..., -EXTRA:] = own_sides, sides
         if self.pools.slots_of is not None:
             elsewhere = self.pool.images[candidates] != self.pools.slots_of[of][:, None]
             theirs[..., : self.anchors.slot_scores.shape[1]].masked_fill_(elsewhere[..., None], 0)

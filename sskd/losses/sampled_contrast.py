@@ -33,19 +33,19 @@ class Slopes(NamedTuple):
 
     losses: Float[Tensor, "g t"]
     positive: Float[Tensor, "g t"]
-    """By the cosine to the positive."""
+    """By the logit of the positive."""
     negatives: Float[Tensor, "g t r"]
-    """By the cosines to the candidates, up to ``factor``; 0 for those that are not kept."""
+    """By the logits of the candidates, up to ``factor``; 0 for those that are not kept."""
     factor: Float[Tensor, "g t"]
 
 
 def info_nce(
     positive: Float[Tensor, "g t"],
-    cosines: Float[Tensor, "g t r"],
+    logits: Float[Tensor, "g t r"],
     kept: Float[Tensor, "g t r"],
     *,
+    scale: float,
     num_negatives: int,  # noqa: ARG001 - of the other loss
-    temperature: float,
     margin: float,  # noqa: ARG001 - of the other loss
 ) -> Slopes:
     r"""Cross-entropy of picking the positive among itself and the negatives.
@@ -55,19 +55,18 @@ def info_nce(
         -log( exp(s+) / (exp(s+) + sum_r exp(s-_r)) ),   s = cos / tau
 
     Args:
-        positive: Cosine of the anchor and its positive.
-        cosines: Cosines of the anchor and its candidates; overwritten.
+        positive: Logit ``s+`` of the anchor and its positive.
+        logits: ``s-`` of the anchor and its candidates; overwritten.
         kept: 1 for the candidates that are negatives, else 0.
+        scale: ``1 / tau`` > 0, the largest logit.
         num_negatives: Not read.
-        temperature: ``tau`` > 0, in units of cosine similarity.
         margin: Not read.
 
     Returns:
         Losses in nats, >= 0; ``log(1 + k)`` where all are equally close.
     """
-    own = positive / temperature
-    logits = cosines.mul_(1 / temperature)
-    if 1 / temperature > LARGEST_LOGIT:
+    own = positive
+    if scale > LARGEST_LOGIT:
         logits.masked_fill_(kept == 0, -torch.inf)
         largest = torch.maximum(logits.amax(dim=-1), own)
         logits.sub_(largest[..., None])
@@ -75,17 +74,17 @@ def info_nce(
     weights = logits.exp_().mul_(kept)
     weight = own.exp()
     total = weights.sum(dim=-1).add_(weight)
-    factor = (total * temperature).reciprocal_()
-    return Slopes(total.log().sub_(own), weight.mul_(factor).sub_(1 / temperature), weights, factor)
+    factor = total.reciprocal()
+    return Slopes(total.log_().sub_(own), weight.mul_(factor).sub_(1), weights, factor)
 
 
 def margin_hinge(
     positive: Float[Tensor, "g t"],
-    cosines: Float[Tensor, "g t r"],
+    logits: Float[Tensor, "g t r"],
     kept: Float[Tensor, "g t r"],
     *,
+    scale: float,  # noqa: ARG001 - of the other loss
     num_negatives: int,
-    temperature: float,  # noqa: ARG001 - of the other loss
     margin: float,
 ) -> Slopes:
     """How far each negative is from being ``margin`` less similar than the positive.
@@ -96,16 +95,16 @@ def margin_hinge(
 
     Args:
         positive: Cosine of the anchor and its positive.
-        cosines: Cosines of the anchor and its candidates; overwritten.
+        logits: Cosines of the anchor and its candidates; overwritten.
         kept: 1 for the candidates that are negatives, else 0.
+        scale: 1.
         num_negatives: ``K``.
-        temperature: Not read.
         margin: >= 0, in units of cosine similarity.
 
     Returns:
         Losses in [0, 2 + margin].
     """
-    short = cosines.add_((margin - positive)[..., None]).relu_().mul_(kept)
+    short = logits.add_((margin - positive)[..., None]).relu_().mul_(kept)
     losses = short.sum(dim=-1) / num_negatives
     active = short.gt_(0)
     factor = torch.full_like(losses, 1 / num_negatives)
@@ -113,7 +112,7 @@ def margin_hinge(
 
 
 LOSSES: dict[str, Callable[..., Slopes]] = {"info-nce": info_nce, "margin-hinge": margin_hinge}
-"""The loss of each anchor from its cosines, with its slopes."""
+"""The loss of each anchor from its logits, with its slopes."""
 
 
 class AnchorRows(NamedTuple):
@@ -182,21 +181,17 @@ def sampled_contrast(
         surprise=positives.new_zeros(n),
     )
     own = torch.arange(n, device=counts.device) if pool is anchors else None
+    scale = 1 / temperature if loss == "info-nce" else 1.0
     scratch = Scratch(anchors.embeddings)
     tiles = propose(anchors, pool, law, own=own, generator=generator, group=group, scratch=scratch)
 
-    def slopes(positive: Tensor, cosines: Tensor, kept: Tensor) -> Slopes:
+    def slopes(positive: Tensor, logits: Tensor, kept: Tensor) -> Slopes:
         return LOSSES[loss](
-            positive,
-            cosines,
-            kept,
-            num_negatives=law.num_negatives,
-            temperature=temperature,
-            margin=margin,
+            positive, logits, kept, scale=scale, num_negatives=law.num_negatives, margin=margin
         )
 
-    def observe(tile: Tile, positive: Tensor, cosines: Tensor) -> None:
-        _observe(rows, tile, positive, cosines, anchors, pool, law)
+    def observe(tile: Tile, positive: Tensor, logits: Tensor) -> None:
+        _observe(rows, tile, positive, logits, scale, anchors, pool, law)
 
     total: Tensor = _Contrast.apply(
         anchors.embeddings,
@@ -205,6 +200,7 @@ def sampled_contrast(
         counts,
         tiles,
         scratch,
+        scale,
         slopes,
         observe,
     )
@@ -224,6 +220,7 @@ class _Contrast(torch.autograd.Function):
         counts: Tensor,
         tiles: Iterator[Tile],
         scratch: Scratch,
+        scale: float,
         slopes: Callable[[Tensor, Tensor, Tensor], Slopes],
         observe: Callable[[Tile, Tensor, Tensor], None],
     ) -> Tensor:
@@ -232,16 +229,16 @@ class _Contrast(torch.autograd.Function):
         pool_gradient = torch.zeros_like(pool) if pool is not None and pool_learns else None
         teaches = gradient if pool is None else pool_gradient
         total = anchors.new_zeros(())
-        cosine = torch.linalg.vecdot(anchors, positives)
-        pull = torch.zeros_like(cosine)
+        closeness = torch.linalg.vecdot(anchors, positives).mul_(scale)
+        pull = torch.zeros_like(closeness)
         weighs = counts.to(anchors.dtype)
         for tile in tiles:
             own = scratch.take("own", anchors, tile.anchors)
             theirs = scratch.take("theirs", anchors if pool is None else pool, tile.candidates)
-            positive = cosine.take(tile.anchors)
-            cosines = scratch.product("cosines", own, theirs.mT)
-            observe(tile, positive, cosines)
-            out = slopes(positive, cosines, tile.kept)
+            positive = closeness.take(tile.anchors)
+            logits = scratch.product("logits", own, theirs.mT, scale=scale)
+            observe(tile, positive, logits)
+            out = slopes(positive, logits, tile.kept)
             counted = weighs.take(tile.anchors) * tile.complete
             total += torch.dot(out.losses.flatten(), counted.flatten())
             factor = (out.factor * counted)[..., None]
@@ -255,21 +252,23 @@ class _Contrast(torch.autograd.Function):
                 teaches.index_add_(0, tile.candidates.flatten(), theirs.flatten(0, 1))
         if gradient is not None:
             gradient.addcmul_(pull[:, None], positives)
-        ctx.gradients = (gradient, pool_gradient)
+        ctx.gradients, ctx.scale = (gradient, pool_gradient), scale
         return total
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
+        slope = slope * ctx.scale  # the losses' slopes are by the logits
         gradients = [None if part is None else part * slope for part in ctx.gradients]
-        return (*gradients, None, None, None, None, None, None)
+        return (*gradients, None, None, None, None, None, None, None)
 
 
 def _observe(
     rows: AnchorRows,
     tile: Tile,
     positive: Float[Tensor, "g t"],
-    cosines: Float[Tensor, "g t r"],
+    logits: Float[Tensor, "g t r"],
+    scale: float,
     anchors: Locations,
     pool: Locations,
     law: Law,
@@ -285,8 +284,8 @@ def _observe(
     seen, scores, log_total, fair = tile.watch
     own, kept, candidates = tile.anchors[seen], tile.kept[seen], tile.candidates[seen[0]]
     rows.watched[own] = fair
-    rows.positive_cosine[own] = positive[seen]
-    rows.negative_cosine[own] = (kept * cosines[seen]).sum(dim=-1) / law.num_negatives
+    rows.positive_cosine[own] = positive[seen] / scale
+    rows.negative_cosine[own] = (kept * logits[seen]).sum(dim=-1) / (scale * law.num_negatives)
     same, judged = same_instance(
         anchors.instances[own],
         anchors.images[own],

@@ -39,8 +39,13 @@ class Scratch:
         return torch.index_select(table, 0, rows.flatten(), out=out).view(*rows.shape, -1)
 
     def product(
-        self, name: str, left: Float[Tensor, "g a b"], right: Float[Tensor, "g b c"]
+        self,
+        name: str,
+        left: Float[Tensor, "g a b"],
+        right: Float[Tensor, "g b c"],
+        *,
+        scale: float = 1.0,
     ) -> Float[Tensor, "g a c"]:
-        """The matrix product of each group."""
+        """The matrix product of each group, scaled on the way."""
         out = self.room(name, *left.shape[:2], right.shape[2])
-        return torch.bmm(left, right, out=out)
+        return torch.baddbmm(out, left, right, beta=0, alpha=scale, out=out)

@@ -77,12 +77,12 @@ def test_gradient_passes_gradcheck_and_equals_the_literal_one(loss, temperature,
 def test_candidates_that_are_no_negatives_do_not_drown_a_cold_loss():
     """exp((-0.5 - 0.95) / 0.01) is 0 in float32, but 0.95 is not among the negatives."""
     out = LOSSES["info-nce"](
-        torch.tensor([[-0.5]]), torch.tensor([[[0.95, -0.6]]]), torch.tensor([[[0.0, 1.0]]]),
-        num_negatives=1, temperature=0.01, margin=0.0,
+        torch.tensor([[-50.0]]), torch.tensor([[[95.0, -60.0]]]), torch.tensor([[[0.0, 1.0]]]),
+        num_negatives=1, scale=100.0, margin=0.0,
     )  # fmt: skip
     assert out.losses.item() == pytest.approx(math.log1p(math.exp(-10)), rel=5e-3)
     assert (out.negatives * out.factor).sum().item() == pytest.approx(
-        100 / (1 + math.exp(10)), rel=1e-3
+        1 / (1 + math.exp(10)), rel=1e-3
     )
 
 
