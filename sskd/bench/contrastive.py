@@ -15,7 +15,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from sskd.bench.literal import literal_contrast
-from sskd.engine.environment import environment, peak_memory_bytes, settle_process
+from sskd.engine.environment import (
+    environment,
+    forget_peak_memory,
+    peak_memory_bytes,
+    settle_process,
+)
 from sskd.losses.negatives import Locations
 from sskd.losses.proposals import GROUP, Law, propose
 from sskd.losses.sampled_contrast import sampled_contrast
@@ -76,7 +81,7 @@ def make_inputs(problem: Problem) -> tuple[Locations, Tensor, Tensor]:
 
 def _ours(problem: Problem, group: int = GROUP) -> Callable[[], Tensor]:
     here, near, counts = make_inputs(problem)
-    generator = torch.Generator().manual_seed(1)
+    generator = torch.Generator(problem.device).manual_seed(1)
 
     def step() -> Tensor:
         loss = sampled_contrast(
@@ -104,9 +109,8 @@ def _products(problem: Problem) -> Callable[[], Tensor]:
     """The matrix products of one step of ours, of the same shapes, and nothing else."""
     here, _, _ = make_inputs(problem)
     own = torch.arange(problem.pixels, device=problem.device)
-    tiles = propose(
-        here, here, problem.law(), own=own, generator=torch.Generator().manual_seed(1)
-    )  # fmt: skip
+    generator = torch.Generator(problem.device).manual_seed(1)
+    tiles = propose(here, here, problem.law(), own=own, generator=generator)
     shapes = [tile.kept.shape for tile in tiles]
     entries = here.slot_scores.shape[1] + here.class_scores.shape[1]
     inputs = {
@@ -228,6 +232,7 @@ def _extra_bytes(name: str, problem: Problem) -> int:
     few = Problem(**asdict(problem) | {"pixels": 16 * problem.images, "negatives": 4})
     STEPS[name](few)()  # what libraries take for themselves
     step = STEPS[name](problem)
+    forget_peak_memory(problem.device)
     before = peak_memory_bytes(problem.device)
     step()
     return peak_memory_bytes(problem.device) - before

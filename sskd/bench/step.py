@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from sskd.bench.architecture import without_weights
 from sskd.bench.assembled import LibraryDecoder, build_assembled_step
 from sskd.config import Config, TrainingConfig
 from sskd.data.coco import CocoData, load_coco
@@ -90,7 +91,11 @@ def measure(
         scenes, loader = _draw_scenes(config, training, folder)
         bank = _bank(stage, config)
         generator = torch.Generator().manual_seed(0)
-        model = build(config.student, num_classes=len(scenes.categories), generator=generator)
+        model = build(
+            without_weights(config.student),
+            num_classes=len(scenes.categories),
+            generator=generator,
+        )
         accelerator = make_accelerator(config)
         step = build_step(stage, config, bank=bank)
 

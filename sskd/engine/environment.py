@@ -1,6 +1,8 @@
 """What a result was computed with: versions, machine, memory."""
 
+import contextlib
 import ctypes
+import gc
 import platform
 import re
 import resource
@@ -13,7 +15,7 @@ import transformers
 
 import sskd
 
-__all__ = ["environment", "peak_memory_bytes", "settle_process"]
+__all__ = ["environment", "forget_peak_memory", "peak_memory_bytes", "settle_process"]
 
 
 def environment(device: str, threads: int) -> dict[str, Any]:
@@ -51,6 +53,26 @@ def settle_process(threads: int) -> None:
         trim_threshold, mmap_threshold, most = -1, -3, 2**31 - 1  # malloc.h
         mallopt(mmap_threshold, 32 * 2**20)  # the largest that glibc takes
         mallopt(trim_threshold, most)
+
+
+def forget_peak_memory(device: str) -> None:
+    """From here on ``peak_memory_bytes`` is of what follows, where the system can do that.
+
+    Freed memory goes back first: what follows would take it again without being seen.
+
+    Args:
+        device: Where the tensors are.
+    """
+    gc.collect()
+    if device.startswith("cuda"):
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+    elif sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc alone
+        if trim is not None:
+            trim(0)
+        with contextlib.suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5", "ascii")
 
 
 def peak_memory_bytes(device: str) -> int:

@@ -46,7 +46,8 @@ class ContrastTerms(NamedTuple):
     """Anchors that count and have too few distinct negatives to draw without replacement: each
     of these once, the rest with replacement."""
     redrawn_anchors: Int[Tensor, ""]
-    """Anchors of which too few of the first proposals were accepted."""
+    """Anchors that the first proposals did not serve: drawn from further ones, or from their rows
+    of weights."""
     bank_age: Float[Tensor, ""]
     """Steps since the memory bank's entries were stored, mean; nan without a bank in use."""
 

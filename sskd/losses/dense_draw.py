@@ -131,7 +131,10 @@ def _inverse(cumulative: Tensor, num_negatives: int, generator: torch.Generator)
 
 
 def _race(weights: Tensor, num_negatives: int, generator: torch.Generator) -> Tensor:
-    uniform = torch.rand(weights.shape, generator=generator, device=generator.device)
+    # In float64: float32 is 0 once in 2**24, and would win whatever the weight.
+    uniform = torch.rand(
+        weights.shape, generator=generator, device=generator.device, dtype=torch.float64
+    )
     times = uniform.to(weights.device).neg_().log1p_().neg_().div_(weights)
     times.masked_fill_(weights == 0, torch.inf)  # 0 / 0 must not win
     return times.topk(num_negatives, dim=1, largest=False, sorted=True).indices

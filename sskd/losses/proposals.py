@@ -112,8 +112,8 @@ class Tile(NamedTuple):
     """Whether the anchor has its negatives; if not, it comes again, unless it cannot have any."""
     repeated: Bool[Tensor, "g t"]
     """Whether it got a negative twice although drawn without replacement."""
-    first_try: bool
-    """Whether no earlier tile held these anchors."""
+    first_proposals: bool
+    """Whether it is of the first round, not of a further one or of rows of weights."""
     watch: Watch | None
     """Of some anchors that stand for all, and in every further try of all."""
 
@@ -202,13 +202,13 @@ def propose(
             complete.append(tile.complete)
             if not law.replacement:
                 short.append(_accepted_by_the_short(tile, law.num_negatives))
-            yield tile._replace(first_try=not tried)
+            yield tile._replace(first_proposals=not tried)
         again = groups[~torch.cat(complete)] if law.replacement else rest[:0]
         left, tried = torch.cat([again, rest]), True
-    yield from draw.from_rows(torch.cat([rows, left]), first_try=not tried)
+    yield from draw.from_rows(torch.cat([rows, left]))
     if short:
         anchors_left, already = (torch.cat(parts) for parts in zip(*short, strict=True))
-        yield from draw.from_rows(anchors_left, first_try=False, already=already)
+        yield from draw.from_rows(anchors_left, already=already)
 
 
 @dataclass(frozen=True)
@@ -274,16 +274,12 @@ class _Draw:
             kept=accepted,
             complete=complete,
             repeated=torch.zeros_like(complete),
-            first_try=True,
+            first_proposals=True,
             watch=watch,
         )
 
     def from_rows(
-        self,
-        left: Int[Tensor, " l"],
-        *,
-        first_try: bool,
-        already: Int[Tensor, "l k"] | None = None,
+        self, left: Int[Tensor, " l"], *, already: Int[Tensor, "l k"] | None = None
     ) -> Iterator[Tile]:
         """Those that proposals did not serve, each with candidates of its own: its negatives."""
         law = self.law
@@ -315,7 +311,7 @@ class _Draw:
                 kept=torch.ones_like(scores)[:, None],
                 complete=draw.possible[:, None],
                 repeated=draw.repeated[:, None],
-                first_try=first_try,
+                first_proposals=False,
                 watch=Watch(
                     (slice(None), slice(None)),
                     scores[:, None],

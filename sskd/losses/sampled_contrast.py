@@ -125,7 +125,7 @@ class AnchorRows(NamedTuple):
     repeated: Bool[Tensor, " n"]
     """Whether it got a negative twice although drawn without replacement."""
     again: Bool[Tensor, " n"]
-    """Whether too few of the first proposals were accepted."""
+    """Whether the first proposals did not serve it."""
     watched: Bool[Tensor, " n"]
     """Whether the rest is known: of a fair sample of the anchors, spread over all images."""
     positive_cosine: Float[Tensor, " n"]
@@ -277,8 +277,7 @@ def _observe(
     rows.possible[tile.anchors] = tile.complete
     if not law.replacement:
         rows.repeated[tile.anchors] = tile.repeated
-    if tile.first_try:
-        rows.again[tile.anchors] = ~tile.complete
+    rows.again[tile.anchors] = ~tile.complete if tile.first_proposals else True
     if tile.watch is None:
         return
     seen, scores, log_total, fair = tile.watch

@@ -230,3 +230,23 @@ def test_a_data_set_without_source_cannot_pretrain(home: Path) -> None:
     with pytest.raises(ValueError, match="'mine' has no source domain") as error:
         run(config(data__name="mine"), other)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("scope", ["batch", "other-images", "same-image", "memory-bank"])
+@pytest.mark.parametrize("number", [128, 256, 512])
+def test_every_pool_trains_with_many_negatives_and_no_warning(
+    home: Path, number: int, scope: str
+) -> None:
+    changes: dict[str, Any] = {
+        "contrast__num_negatives": number,
+        "contrast__negatives__scope": scope,
+        "pipeline__final": "transfer",
+        "pipeline__teacher": "none",
+    }
+    run(config(**changes), home)
+    lines = (folder(home, "transfer") / "metrics.jsonl").read_text().splitlines()
+    last = json.loads(lines[-1])
+    assert last["loss_pxl"] > 0
+    assert ("bank_age" in last) == (scope == "memory-bank")

@@ -31,6 +31,19 @@ def test_instance_ids_are_read_at_the_centres_of_the_locations() -> None:
     assert (ids[1] == -2).all(), "a pseudo-label proves nothing"
 
 
+def test_a_labeled_image_may_hold_no_instance() -> None:
+    full = batch()
+    nothing = Targets(torch.zeros(0, 32, 32, dtype=torch.bool), torch.zeros(0, dtype=torch.int64))
+    empty = full._replace(targets=(nothing, full.targets[1]))
+    assert (instance_ids(empty, (4, 4))[0] == -1).all()
+    step, model = step_and_model()
+    terms = step(model, empty, torch.Generator().manual_seed(0))
+    assert terms.contrast is not None
+    assert terms.contrast.loss > 0
+    assert terms.contrast.false_negative_rate.isnan(), "no anchor lies on a known instance"
+    assert terms.total.isfinite()
+
+
 def step_and_model(**changes: object):
     dotted = {key.replace("__", "."): value for key, value in changes.items()}
     config = build_config(base_for("tiny", "toycity"), dotted)

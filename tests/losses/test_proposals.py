@@ -212,7 +212,7 @@ class TestHardCases:
         monkeypatch.setattr("sskd.losses.proposals.SPARE", -1.0)
         pool = make_locations()
         tiles, drawn = self.rounds(pool, law())
-        short = sum(int((~tile.complete).sum()) for tile in tiles if tile.first_try)
+        short = sum(int((~tile.complete).sum()) for tile in tiles if tile.first_proposals)
         assert short > N / 4
         assert (drawn >= 0).all()
 
@@ -284,7 +284,7 @@ class TestHardCases:
         pool = make_locations(spread=0.02)
         tiles, drawn = self.rounds(pool, law())
         assert (drawn >= 0).all()
-        assert sum(len(tile.anchors) for tile in tiles if not tile.first_try) < N / 10
+        assert sum(len(tile.anchors) for tile in tiles if not tile.first_proposals) < N / 10
 
 
 def test_tables_stay_small():

@@ -7,7 +7,7 @@ import torch
 from drawn import negatives_of
 
 from sskd.bench.literal import literal_contrast, literal_losses
-from sskd.losses.negatives import Locations, score_vectors
+from sskd.losses.negatives import SCOPES, Locations, score_vectors
 from sskd.losses.proposals import Law, propose
 from sskd.losses.sampled_contrast import LOSSES, sampled_contrast
 
@@ -25,11 +25,11 @@ def unit(*shape, seed):
     return torch.nn.functional.normalize(drawn, dim=-1)
 
 
-def make(embeddings, images=0):
+def make(embeddings, images=0, score="fusion"):
     generator = seeded(3)
     masks = 2 * torch.randn(IMAGES, QUERIES, *GRID, generator=generator)
     classes = torch.randn(IMAGES, QUERIES, CLASSES + 1, generator=generator)
-    slots, kinds = score_vectors(masks, classes, grid=GRID, score="fusion")
+    slots, kinds = score_vectors(masks, classes, grid=GRID, score=score)
     where = torch.arange(IMAGES).repeat_interleave(N // IMAGES)
     dtype = embeddings.dtype
     return Locations(embeddings, slots.to(dtype), kinds.to(dtype), where + images, where)
@@ -86,15 +86,30 @@ def test_candidates_that_are_no_negatives_do_not_drown_a_cold_loss():
     )
 
 
-@pytest.mark.parametrize("loss", LOSSES)
-def test_expected_loss_and_gradient_equal_the_literal_ones(loss):
+@pytest.mark.parametrize(
+    ("loss", "score", "exponent", "scope"),
+    [
+        ("margin-hinge", "fusion", 1.0, "batch"),
+        ("info-nce", "fusion", 1.0, "batch"),
+        ("info-nce", "uniform", 1.0, "other-images"),
+        ("info-nce", "mask", 1.0, "same-image"),
+        ("info-nce", "class", 0.5, "memory-bank"),
+        ("info-nce", "fusion", 2.0, "other-images"),
+        ("info-nce", "mask", 2.0, "memory-bank"),
+        ("info-nce", "class", 0.5, "same-image"),
+    ],
+)
+def test_expected_loss_and_gradient_equal_the_literal_ones(loss, score, exponent, scope):
     positives, counts = unit(N, D, seed=1), torch.ones(N, dtype=torch.bool)
     z = unit(N, D, seed=4).requires_grad_()
-    pool = make(z)
+    anchors = make(z, score=score)
+    bank = make(unit(N, D, seed=5), images=10, score=score)
+    pool = bank if scope == "memory-bank" else anchors
+    law = LAW._replace(exponent=exponent, scope=scope)
 
     def sample(term, seed):
         value = term(
-            pool, positives, counts, pool, LAW, **settings(loss), generator=seeded(seed)
+            anchors, positives, counts, pool, law, **settings(loss), generator=seeded(seed)
         )  # fmt: skip
         value = getattr(value, "loss", value)
         return torch.cat([value.detach()[None], torch.autograd.grad(value, z)[0].flatten()])
@@ -105,6 +120,44 @@ def test_expected_loss_and_gradient_equal_the_literal_ones(loss):
     deviation = (mine.mean(0) - theirs.mean(0)) / error
     assert abs(deviation[0]) < 3
     assert deviation.square().mean().sqrt() < 1.3  # of all entries of the gradient
+
+
+def test_counts_anchors_that_the_first_proposals_did_not_serve():
+    """All but two locations are alike: most anchors come to rows of weights."""
+    anchors = make(unit(N, D, seed=4).float())
+    for values in anchors[1:3]:
+        values[:] = 0
+    anchors.slot_scores[:, 0] = 1
+    anchors.slot_scores[:2, 0], anchors.slot_scores[:2, 1] = 0.6, 0.8
+    rows = sampled_contrast(
+        anchors, unit(N, D, seed=1).float(), torch.ones(N, dtype=torch.bool), anchors,
+        LAW._replace(num_negatives=300), **settings("info-nce"), generator=seeded(),
+    )  # fmt: skip
+    assert rows.possible.all()
+    assert rows.again[2:].all()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("scope", SCOPES)
+def test_a_gpu_has_the_gradient_of_the_processor(scope):
+    """From numbers that are drawn on the processor."""
+
+    def gradient(device):
+        z = unit(N, D, seed=4).float().to(device).requires_grad_()
+        anchors, bank = (
+            Locations(*(x.to(device) for x in make(e, images)))
+            for e, images in ((z.cpu(), 0), (unit(N, D, seed=5).float(), 10))
+        )
+        anchors = anchors._replace(embeddings=z)
+        out = sampled_contrast(
+            anchors, unit(N, D, seed=1).float().to(device),
+            torch.ones(N, dtype=torch.bool, device=device),
+            bank if scope == "memory-bank" else anchors, LAW._replace(scope=scope),
+            **settings("info-nce"), generator=seeded(),
+        )  # fmt: skip
+        return torch.autograd.grad(out.loss, z)[0].cpu()
+
+    torch.testing.assert_close(gradient("cuda"), gradient("cpu"), rtol=1e-3, atol=1e-5)
 
 
 def test_a_frozen_pool_gets_no_gradient():
