@@ -64,6 +64,7 @@ def evaluate(
     from sskd.engine.environment import settle_process
     from sskd.engine.evaluate import evaluate as measure
     from sskd.engine.materials import make_accelerator
+    from sskd.engine.memory import enough_memory
 
     found = find_checkpoint(checkpoint, home=home)
     config = _moved(found.config, settings or [])
@@ -81,14 +82,15 @@ def evaluate(
     with tempfile.TemporaryDirectory() as folder, open_display() as display:
         place = cityscapes_results or Path(folder) / "predictions"
         export = Exporter(val, place) if root is not None else None
-        result = measure(
-            model.to(device),
-            val,
-            config=config.evaluation,
-            device=device,
-            progress=display,
-            export=export,
-        )
+        with enough_memory("evaluation", "let nothing else run on it, or use another"):
+            result = measure(
+                model.to(device),
+                val,
+                config=config.evaluation,
+                device=device,
+                progress=display,
+                export=export,
+            )
         benchmark = None
         if root is not None and export is not None:
             benchmark = official_ap(val, export, root, progress=display)

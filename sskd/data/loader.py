@@ -103,7 +103,10 @@ class Loader:
         ids = []
         for part in self._parts:
             data = part.data
-            order = sorted(data.images, key=lambda image: -len(data.annotations(image.id)))
+            order = sorted(
+                data.images,
+                key=lambda image: -sum(not a.crowd for a in data.annotations(image.id)),
+            )
             ids.append([order[place % len(order)].id for place in range(part.batch)])
         return self._make(ids, 0)
 

@@ -91,7 +91,8 @@ def fit(
         Steps and seconds.
 
     Raises:
-        RunStopped: If the loss is not finite; the batch is kept in ``folder``.
+        RunStopped: If the loss is not finite; the batch is kept in ``folder``. If the GPU has not
+            enough memory; the last checkpoint is kept there.
         KeyboardInterrupt: If it was asked to stop, after a checkpoint.
     """
     if runtime.gradient_checkpointing:
@@ -109,17 +110,19 @@ def fit(
         fused=True,  # one kernel instead of hundreds of small ones
     )
     rates = tuple(group["lr"] for group in optimizer.param_groups)
-    model, optimizer = accelerator.prepare(share_statistics(model, accelerator.device), optimizer)
-    if bank is not None:
-        bank.to(accelerator.device)
-    metrics = MetricLog(folder / "metrics.jsonl")
-    state = TrainingState(folder, accelerator, model, optimizer, bank, metrics)
-    work = _Training(state, loader, step, name, training, runtime, seed, rates)
     remedy = (
         f"lower stages.{name}.labeled_batch or unlabeled_batch, raise its accumulation, or set "
-        "runtime.gradient_checkpointing to true"
+        "runtime.gradient_checkpointing to true; finished stages and the last checkpoint are kept"
     )
     with enough_memory(name, remedy):
+        model, optimizer = accelerator.prepare(
+            share_statistics(model, accelerator.device), optimizer
+        )
+        if bank is not None:
+            bank.to(accelerator.device)
+        metrics = MetricLog(folder / "metrics.jsonl")
+        state = TrainingState(folder, accelerator, model, optimizer, bank, metrics)
+        work = _Training(state, loader, step, name, training, runtime, seed, rates)
         if accelerator.device.type == "cuda":
             work.try_out()
         state.resume()

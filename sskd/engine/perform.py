@@ -16,6 +16,7 @@ from sskd.engine.environment import environment, peak_memory_bytes
 from sskd.engine.evaluate import evaluate
 from sskd.engine.imported_labels import file_hash, import_pseudo_labels
 from sskd.engine.materials import Materials, load_model, make_accelerator
+from sskd.engine.memory import enough_memory
 from sskd.engine.pseudo_labels import make_pseudo_labels
 from sskd.engine.stages import Stage
 from sskd.engine.store import Slot, StoredStage, write_json_atomic
@@ -26,6 +27,12 @@ __all__ = ["Outcome", "StageLog", "perform"]
 
 StageLog = Callable[[str, int, Mapping[str, float]], None]
 """Called with the stage, the optimizer step and named values."""
+
+_LESS_MEMORY = (
+    "let nothing else run on it, set runtime.device to cpu, or lower evaluation.short_side, which "
+    "changes what comes out; finished stages are kept"
+)
+"""What helps a forward pass of few images, whose number is no setting."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +80,8 @@ def _compute(
         )
     else:
         work = {"checkpoint": _bring, "pseudo-labels": _label, "evaluation": _evaluate}[stage.kind]
-        result = work(stage, slot.folder, materials, accelerator, progress)
+        with enough_memory(stage.name, _LESS_MEMORY):
+            result = work(stage, slot.folder, materials, accelerator, progress)
     write_json_atomic(
         slot.folder / "environment.json",
         environment(device, materials.config.numerics.threads),

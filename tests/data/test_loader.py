@@ -1,6 +1,7 @@
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from coco_files import content, square
 from sskd.config import ViewsConfig
 from sskd.data.coco import CocoData, load_coco
 from sskd.data.loader import Loader
+from sskd.data.shares import Share
 from sskd.types import Batch
 
 Write = Callable[..., tuple[Path, Path]]
@@ -136,6 +138,32 @@ def test_crowds_and_specks_are_no_targets(write: Write) -> None:
         masks = batch.targets[0].masks
         assert len(masks) == 1
         assert (masks.flatten(1).sum(1) >= 4).all()
+
+
+def test_the_fullest_batch_has_the_images_with_the_most_instances(write: Write) -> None:
+    def crowded(coco: dict[str, Any], counts: dict[int, int], *, crowd: int) -> dict[str, Any]:
+        """So many instances an image, and one image with nothing but crowds."""
+        (base, *_) = coco["annotations"]
+        images = [i for i, count in counts.items() for _ in range(count)] + [crowd] * 9
+        coco["annotations"] = [
+            {**base, "id": number, "image_id": i, "iscrowd": int(i == crowd)}
+            for number, i in enumerate(images, start=1)
+        ]
+        return coco
+
+    labeled = load_coco(*write(crowded(content(5), {1: 1, 2: 3, 4: 4, 5: 2}, crowd=3)))
+    few = crowded(content(3, first=20), {20: 1, 21: 2}, crowd=22)
+    pseudo = load_coco(*write(few, "pseudo"))
+    sizes = {"labeled_batch": 4, "unlabeled_batch": 4}
+    batch = _loader(labeled, pseudo, **sizes).fullest()
+    assert batch.image_ids == (4, 2, 5, 1, 21, 20, 22, 21)  # a small set comes round again
+    assert batch.num_labeled == 4
+    assert batch.weak.shape == (8, 3, 24, 24)
+    assert _same(batch, _loader(labeled, pseudo, **sizes).fullest())
+    shares = [Share(process, processes=2, parts=2) for process in range(2)]
+    ids = [Loader(labeled, pseudo, views=VIEWS, seed=0, share=s, **sizes).fullest() for s in shares]
+    assert [part.image_ids for part in ids] == [(4, 5, 21, 22), (2, 1, 20, 21)]
+    assert torch.equal(ids[1].weak, batch.weak[[1, 3, 5, 7]])
 
 
 def test_pseudo_labels_are_left_out_with_a_batch_of_none(sets: tuple[CocoData, CocoData]) -> None:

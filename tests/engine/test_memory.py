@@ -1,5 +1,10 @@
 """What a run says when memory runs out, and how it finds out beforehand."""
 
+import gc
+import random
+from collections import Counter
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -19,16 +24,27 @@ VIT = {
 }
 
 
-def test_memory_that_runs_out_is_one_line():
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB\nand so on"),
+        RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be"),
+    ],
+)
+def test_memory_that_runs_out_is_one_line(error):
     with (
-        pytest.raises(RunStopped) as error,
+        pytest.raises(RunStopped) as stopped,
         enough_memory("transfer", "lower stages.transfer.labeled_batch"),
     ):
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB\nand so on")
-    assert str(error.value) == (
-        "transfer: the GPU has not enough memory; lower stages.transfer.labeled_batch; "
-        "what is computed so far is kept"
+        raise error
+    assert str(stopped.value) == (
+        "transfer: the GPU has not enough memory; lower stages.transfer.labeled_batch"
     )
+
+
+def test_another_error_stays_what_it_is():
+    with pytest.raises(RuntimeError, match="shapes"), enough_memory("transfer", "lower it"):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
 
 def test_trying_out_leaves_no_trace():
@@ -40,8 +56,11 @@ def test_trying_out_leaves_no_trace():
     bank.push(some, generator=torch.Generator())
     before = {name: value.clone() for name, value in model.state_dict().items()}
     seen = []
+    random.seed(0)
+    drawn = torch.random.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()
 
     def learn() -> None:
+        torch.manual_seed(random.randrange(1000) + np.random.randint(1000))
         model(torch.randn(2, 3, 4, 4)).sum().backward()
         bank.push(some, generator=torch.Generator())
         seen.append(float(model[1].running_mean.abs().sum()))
@@ -51,6 +70,33 @@ def test_trying_out_leaves_no_trace():
     assert len(bank) == 4
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
     assert all(parameter.grad is None for parameter in model.parameters())
+    assert torch.equal(torch.random.get_rng_state(), drawn[0])
+    assert (np.random.get_state()[1].tolist(), random.getstate()) == drawn[1:]
+
+
+def test_trying_out_takes_what_the_optimizer_will_keep():
+    model = nn.Sequential(nn.Linear(37, 41), nn.Linear(41, 43))
+    model[1].requires_grad_(False)
+    kinds = {"trained": (41, 37), "frozen": (43, 41)}
+
+    def alive() -> Counter[str]:
+        shapes = [tuple(o.shape) for o in gc.get_objects() if type(o) is torch.Tensor]
+        return Counter({kind: shapes.count(shape) for kind, shape in kinds.items()})
+
+    def learn() -> None:
+        during.update(alive())
+
+    during: Counter[str] = Counter()
+    before = alive()
+    try_out(learn, model, None)
+    model(torch.ones(1, 37)).sum().backward()
+    optimizer = torch.optim.AdamW(p for p in model.parameters() if p.requires_grad)
+    optimizer.step()
+    (kept,) = [s for p, s in optimizer.state.items() if p.shape == kinds["trained"]]
+    assert during - before == Counter(trained=sum(v.dim() > 0 for v in kept.values()))
+    del optimizer, kept
+    model.zero_grad()
+    assert alive() == before
 
 
 def student(**changes):
