@@ -31,7 +31,7 @@ from sskd.losses.memory_bank import MemoryBank
 from sskd.losses.objective import LossTerms
 from sskd.models.contract import InstanceModel
 from sskd.models.parameters import parameter_groups
-from sskd.models.recompute import recompute_activations
+from sskd.models.recompute import can_recompute, recompute_activations
 from sskd.models.shared_norm import share_statistics
 from sskd.types import Batch, Log, Progress
 
@@ -115,15 +115,20 @@ def fit(
     metrics = MetricLog(folder / "metrics.jsonl")
     state = TrainingState(folder, accelerator, model, optimizer, bank, metrics)
     work = _Training(state, loader, step, name, training, runtime, seed, rates)
-    remedy = (
-        f"lower stages.{name}.labeled_batch or unlabeled_batch, raise its accumulation, or set "
-        "runtime.gradient_checkpointing to true"
-    )
-    with enough_memory(name, remedy):
+    frugal = runtime.gradient_checkpointing or not can_recompute(model)
+    with enough_memory(name, _remedy(name, frugal=frugal)):
         if accelerator.device.type == "cuda":
             work.try_out()
         state.resume()
         return work.run(log, progress)
+
+
+def _remedy(name: str, *, frugal: bool) -> str:
+    """What takes less memory; a frugal model recomputes already, or has nothing to recompute."""
+    batch = f"lower stages.{name}.labeled_batch or unlabeled_batch"
+    if frugal:
+        return f"{batch}, or raise its accumulation"
+    return f"{batch}, raise its accumulation, or set runtime.gradient_checkpointing to true"
 
 
 @dataclass(frozen=True)
