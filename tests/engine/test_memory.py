@@ -1,7 +1,6 @@
 """What a run says when memory runs out, and how it finds out beforehand."""
 
 from itertools import repeat
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,6 +8,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from sskd.config import base_for, build_config
+from sskd.data.loader import Loader
 from sskd.engine.errors import RunStopped
 from sskd.engine.fit import fit
 from sskd.engine.memory import enough_memory, try_out
@@ -106,17 +106,18 @@ def test_which_students_can_recompute(encoder, possible):
 @pytest.mark.parametrize(
     ("model", "on", "helps"), [(VIT, False, True), (VIT, True, False), ({}, False, False)]
 )
-def test_the_key_is_recommended_only_where_it_would_help(tmp_path, model, on, helps):
+def test_the_key_is_recommended_only_where_it_would_help(tmp_path, monkeypatch, model, on, helps):
     def step(*_):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     changes = {"runtime.gradient_checkpointing": on, "runtime.data_workers": 0}
     config = build_config(base_for("tiny", "toycity"), changes)
     batch = Batch(*[torch.zeros(1, 3, 32, 32)] * 2, torch.eye(3)[None], (), 1, (1,))
+    monkeypatch.setattr(Loader, "batches", lambda *_, **__: repeat(batch))
     with pytest.raises(RunStopped) as error:
         fit(
             student(**model),
-            SimpleNamespace(batches=lambda *_, **__: repeat(batch)),
+            Loader.__new__(Loader),
             step,
             name="transfer",
             training=config.stages.transfer.model_copy(update={"accumulation": 1}),
