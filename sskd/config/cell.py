@@ -37,7 +37,9 @@ class RuntimeConfig(Frozen):
     the loss is that of one. The default, here and below, is for cells from before there was a
     key."""
     gradient_checkpointing: bool = False
-    """Whether activations are computed again in the backward pass: less memory, a longer step."""
+    """Whether activations are computed again in the backward pass: less memory, a longer step. For
+    transformer layers of DINOv2, ``tiny-vit`` and the grounded teacher's Swin and BERT, where they
+    learn; a stage whose model has none trains as it would without."""
     compile: bool = False
     """Whether the model's forward pass goes through ``torch.compile``."""
     data_workers: NonNegative

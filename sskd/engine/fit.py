@@ -31,7 +31,7 @@ from sskd.losses.memory_bank import MemoryBank
 from sskd.losses.objective import LossTerms
 from sskd.models.contract import InstanceModel
 from sskd.models.parameters import parameter_groups
-from sskd.models.recompute import recompute_activations
+from sskd.models.recompute import can_recompute, recompute_activations
 from sskd.models.shared_norm import share_statistics
 from sskd.types import Batch, Log, Progress
 
@@ -110,11 +110,8 @@ def fit(
         fused=True,  # one kernel instead of hundreds of small ones
     )
     rates = tuple(group["lr"] for group in optimizer.param_groups)
-    remedy = (
-        f"lower stages.{name}.labeled_batch or unlabeled_batch, raise its accumulation, or set "
-        "runtime.gradient_checkpointing to true; finished stages and the last checkpoint are kept"
-    )
-    with enough_memory(name, remedy):
+    frugal = runtime.gradient_checkpointing or not can_recompute(model)
+    with enough_memory(name, _remedy(name, frugal=frugal)):
         model, optimizer = accelerator.prepare(
             share_statistics(model, accelerator.device), optimizer
         )
@@ -127,6 +124,16 @@ def fit(
             work.try_out()
         state.resume()
         return work.run(log, progress)
+
+
+def _remedy(name: str, *, frugal: bool) -> str:
+    """What takes less memory; a frugal model recomputes already, or has nothing to recompute."""
+    less = f"lower stages.{name}.labeled_batch or unlabeled_batch"
+    if frugal:
+        less += ", or raise its accumulation"
+    else:
+        less += ", raise its accumulation, or set runtime.gradient_checkpointing to true"
+    return f"{less}; finished stages and the last checkpoint are kept"
 
 
 @dataclass(frozen=True)

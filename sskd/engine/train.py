@@ -1,5 +1,6 @@
 """One training stage: its model, its data and what its step remembers, handed to the loop."""
 
+import logging
 import warnings
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,12 @@ from sskd.engine.stages import Stage
 from sskd.engine.step import build_step
 from sskd.engine.together import train_together
 from sskd.losses.memory_bank import MemoryBank
+from sskd.models.recompute import can_recompute
 from sskd.types import Log, Progress
 
 __all__ = ["train"]
+
+_log = logging.getLogger(__name__)
 
 
 def train(
@@ -60,6 +64,15 @@ def _train(
     accelerator = make_accelerator(config)
     settle_process(config.numerics.threads)
     model = load_model(materials, stage, stage.start)
+    wanted = config.runtime.gradient_checkpointing
+    if wanted and not can_recompute(model) and accelerator.is_main_process:
+        _log.warning(
+            "%s: runtime.gradient_checkpointing changes nothing here: the %s (%s) has no "
+            "transformer layers that learn and can be computed again",
+            stage.name,
+            stage.role,
+            getattr(config, stage.role).title,
+        )
     labeled, unlabeled = _images(stage, materials)
     loader = Loader(
         labeled,

@@ -19,6 +19,7 @@ from sskd.engine.stages import Stage, plan_stages
 from sskd.engine.step import build_step
 from sskd.models.build import build_model
 from sskd.models.parameters import parameter_groups
+from sskd.models.recompute import can_recompute, recompute_activations
 from sskd.models.sources import known_as
 from sskd.types import Batch, Targets
 
@@ -115,6 +116,44 @@ def test_steps_lower_the_loss_and_leave_the_frozen_alone(grounded: Settings, nam
         assert torch.equal(model.get_parameter(parameter), values)
     assert frozen
     assert all(p.grad is not None for p in model.projection.parameters())
+
+
+@pytest.mark.parametrize("freeze_text", [True, False])
+def test_computing_activations_again_changes_no_number(
+    grounded: Settings, freeze_text: bool
+) -> None:
+    settings = config(grounded(freeze_text=freeze_text))
+    step = build_step(stages_of(settings)["self_training"], settings, bank=None)
+
+    def learn(*, again: bool) -> tuple[dict[str, Any], dict[str, torch.Tensor], set[str], int]:
+        """Metrics, gradients, parts that ran in the backward pass, numbers kept for it."""
+        model = build_model(
+            settings.teacher, classes=CLASSES, generator=torch.Generator().manual_seed(0)
+        ).train()
+        assert can_recompute(model)
+        if again:
+            recompute_activations(model)
+        torch.manual_seed(0)  # BERT has dropout where it learns
+        kept: list[int] = []
+        ran: set[str] = set()
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda tensor: kept.append(tensor.numel()) or tensor, lambda tensor: tensor
+        ):
+            terms = step(model, batch(), torch.Generator().manual_seed(0))
+        for name, module in model.named_modules():
+            if name.startswith("detector.model.") and not [*module.children()]:
+                module.register_forward_hook(lambda *_, name=name: ran.add(name.split(".")[2]))
+        terms.total.backward()
+        gradients = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+        return terms.metrics(), gradients, ran, sum(kept)
+
+    metrics, gradients, ran, kept = learn(again=False)
+    found, others, ran_again, less = learn(again=True)
+    assert not ran
+    assert ran_again == ({"backbone"} if freeze_text else {"backbone", "text_backbone"})
+    assert less < kept
+    torch.testing.assert_close(found, metrics, rtol=0, atol=0, equal_nan=True)
+    torch.testing.assert_close(others, gradients)
 
 
 def test_a_step_over_a_list_that_needs_two_sentences_lowers_the_loss_of_both(

@@ -3,19 +3,24 @@
 import gc
 import random
 from collections import Counter
+from itertools import repeat
 
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from torch import nn
 
 from sskd.config import base_for, build_config
+from sskd.data.loader import Loader
 from sskd.engine.errors import RunStopped
+from sskd.engine.fit import fit
 from sskd.engine.memory import enough_memory, try_out
 from sskd.losses.memory_bank import MemoryBank
 from sskd.losses.negatives import Locations
 from sskd.models.build import build_model
-from sskd.models.recompute import recompute_activations
+from sskd.models.recompute import can_recompute, recompute_activations
+from sskd.types import Batch
 
 VIT = {
     "student.encoder": {"name": "tiny-vit", "width": 8, "depth": 2},
@@ -133,6 +138,41 @@ def test_recomputed_activations_give_the_same_gradients():
     assert all(torch.equal(state[name], other[name]) for name in state)
 
 
-def test_a_model_without_transformer_layers_says_so():
-    with pytest.raises(ValueError, match=r"runtime\.gradient_checkpointing: the model has no"):
-        recompute_activations(student())
+@pytest.mark.parametrize(
+    ("encoder", "possible"),
+    [("tiny-conv", False), ("tiny-vit", True), ("resnet50", False), ("sam2-hiera-small", False)],
+)
+def test_which_students_can_recompute(encoder, possible):
+    model = student(**VIT | {"student.encoder": {"name": encoder, "width": 8, "depth": 2}})
+    assert can_recompute(model) is possible
+    recompute_activations(model)  # no error either way
+
+
+@pytest.mark.parametrize(
+    ("model", "on", "helps"), [(VIT, False, True), (VIT, True, False), ({}, False, False)]
+)
+def test_the_key_is_recommended_only_where_it_would_help(tmp_path, monkeypatch, model, on, helps):
+    def step(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    changes = {"runtime.gradient_checkpointing": on, "runtime.data_workers": 0}
+    config = build_config(base_for("tiny", "toycity"), changes)
+    batch = Batch(*[torch.zeros(1, 3, 32, 32)] * 2, torch.eye(3)[None], (), 1, (1,))
+    monkeypatch.setattr(Loader, "batches", lambda *_, **__: repeat(batch))
+    with pytest.raises(RunStopped) as error:
+        fit(
+            student(**model),
+            Loader.__new__(Loader),
+            step,
+            name="transfer",
+            training=config.stages.transfer.model_copy(update={"accumulation": 1}),
+            runtime=config.runtime,
+            accelerator=Accelerator(cpu=True),
+            seed=0,
+            folder=tmp_path,
+            bank=None,
+            log=lambda *_: None,
+            progress=lambda *_, **__: None,
+        )
+    assert "raise its accumulation" in str(error.value)
+    assert ("runtime.gradient_checkpointing" in str(error.value)) is helps

@@ -1,6 +1,7 @@
 """A whole cell at the smallest size: computed, shared, resumed to the last bit, stopped in time."""
 
 import json
+import logging
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -199,6 +200,29 @@ def test_accumulation_takes_as_many_steps_with_the_same_data(home: Path) -> None
     cell = run(config(**changes, stages__transfer__accumulation=2), home)
     (stage,) = (s for s in cell.result["stages"] if s["name"] == "transfer")
     assert stage["steps"] == 5
+
+
+def test_a_stage_with_nothing_to_recompute_says_so_and_trains(
+    home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    changes = {
+        "pipeline__teacher": "supervised",
+        "pipeline__final": "transfer",
+        "stages__pretraining": None,
+        "teacher__encoder": {"name": "tiny-vit", "weights": "none", "width": 8, "depth": 2},
+        "teacher__head__name": "dpt",
+        "runtime__gradient_checkpointing": True,
+    }
+    with caplog.at_level(logging.WARNING, logger="sskd"):
+        cell = run(config(**changes), home)
+    assert list(cell.result["evaluations"]) == ["supervised", "transfer"]
+    (said,) = (
+        record.getMessage() for record in caplog.records if record.name == "sskd.engine.train"
+    )
+    assert said == (
+        "transfer: runtime.gradient_checkpointing changes nothing here: the student "
+        "(tiny-conv, fpn) has no transformer layers that learn and can be computed again"
+    )
 
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_batch(home: Path) -> None:
