@@ -15,11 +15,15 @@ from typing import Any
 
 from sskd.engine.children import fate, live_as_child, without_ctrl_c
 from sskd.engine.errors import RunStopped
+from sskd.engine.stop_requests import StopRequests
 
-__all__ = ["train_together"]
+__all__ = ["GRACE_SECONDS", "train_together"]
 
 GRACE_SECONDS = 60.0
 """For the end of a step and a checkpoint, once it was asked to stop."""
+
+POLL_SECONDS = 0.2
+"""A signal does not end a wait for messages; it is looked for as often as this."""
 
 Callback = Callable[..., None]
 
@@ -54,6 +58,8 @@ def train_together(
     """Call ``work(*args, log=..., progress=...)`` in ``count`` new processes at once.
 
     Within, ``torch.distributed`` is about to be set up by the environment, as ``torchrun`` does it.
+    A signal to stop is handed to the first of them, and does here what it always does once that
+    one has ended; a second signal does not wait.
 
     Args:
         work: Found again by its name in the other processes.
@@ -69,6 +75,7 @@ def train_together(
     Raises:
         ValueError: As ``work`` raised it in any of them.
         RunStopped: If one died.
+        KeyboardInterrupt: If it was asked to stop, after a checkpoint.
     """
     context = multiprocessing.get_context("spawn")
     environment = {
@@ -80,29 +87,41 @@ def train_together(
         "TORCH_CPP_LOG_LEVEL": "ERROR",  # its warnings would come from every process
     }
     members: dict[Connection[Any, Any], SpawnProcess] = {}
-    try:
-        for index in range(count):
-            ours, theirs = context.Pipe()
-            process = context.Process(
-                target=_take_part,
-                args=(theirs, environment | {"RANK": str(index), "LOCAL_RANK": str(index)}),
-                name=f"sskd-process-{index}",
-            )
-            with without_ctrl_c():
-                process.start()
-            theirs.close()
-            ours.send((work, args))
-            members[ours] = process
-        return _listen(members, {"log": log, "progress": progress})
-    finally:
-        _end(members)
+    with StopRequests() as stop:
+        try:
+            for index in range(count):
+                ours, theirs = context.Pipe()
+                process = context.Process(
+                    target=_take_part,
+                    args=(theirs, environment | {"RANK": str(index), "LOCAL_RANK": str(index)}),
+                    name=f"sskd-process-{index}",
+                )
+                with without_ctrl_c():
+                    process.start()
+                theirs.close()
+                ours.send((work, args))
+                members[ours] = process
+            result = _listen(members, {"log": log, "progress": progress}, stop)
+        finally:
+            _end(members)
+        if stop.asked:
+            stop.obey()
+    return result
 
 
-def _listen(members: "dict[Connection[Any, Any], SpawnProcess]", calls: dict[str, Callback]) -> Any:
+def _listen(
+    members: "dict[Connection[Any, Any], SpawnProcess]",
+    calls: dict[str, Callback],
+    stop: StopRequests,
+) -> Any:
+    """Until all are done, or until it is asked to stop."""
     first, *_ = members
     running, result = dict(members), None
     while running:
-        for connection in wait([*running]):
+        ready = wait([*running], POLL_SECONDS)
+        if stop.asked:
+            return None
+        for connection in ready:
             assert isinstance(connection, Connection)
             try:
                 message = connection.recv()
@@ -130,15 +149,17 @@ def _listen(members: "dict[Connection[Any, Any], SpawnProcess]", calls: dict[str
 def _end(members: "dict[Connection[Any, Any], SpawnProcess]") -> None:
     """Let the first write its checkpoint, for which the others meet it."""
     first, *_ = members.values()
-    if first.is_alive():
-        first.terminate()
-        first.join(GRACE_SECONDS)
-    for process in members.values():
-        if process.is_alive():
-            process.kill()
-        process.join()
-    for connection in members:
-        connection.close()
+    try:
+        if first.is_alive():
+            first.terminate()
+            first.join(GRACE_SECONDS)
+    finally:  # also where a second signal does not wait
+        for process in members.values():
+            if process.is_alive():
+                process.kill()
+            process.join()
+        for connection in members:
+            connection.close()
 
 
 def _take_part(connection: "Connection[Any, Any]", environment: dict[str, str]) -> None:

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any
 
 from sskd.config import Config
+from sskd.engine import together
 from sskd.engine.children import fate, live_as_child, share_of_gpus, without_ctrl_c
 
 __all__ = ["Ended", "Pool", "Progressed", "describe"]
@@ -24,8 +25,11 @@ __all__ = ["Ended", "Pool", "Progressed", "describe"]
 REPORT_SECONDS = 0.2
 """A worker sends at most one progress message in this time, and the last one of everything."""
 
-GRACE_SECONDS = 60.0
-"""For the end of a step and a checkpoint, once a worker was asked to stop."""
+GRACE_SECONDS = together.GRACE_SECONDS + 15.0
+"""For the end of a step and a checkpoint, once a worker was asked to stop.
+
+More than a worker has patience with its own processes, which it ends before itself.
+"""
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,14 @@ from sskd import processes
 from sskd.config import Config, base_for, build_config
 from sskd.data import toycity
 from sskd.data.shares import Share
+from sskd.engine.checkpoint import load_checkpoint
 from sskd.engine.errors import RunStopped
 from sskd.engine.run import plan_cell, run_cell
+from sskd.engine.stop_requests import StopRequests
 from sskd.engine.store import read_metrics
 from sskd.engine.together import train_together
 from sskd.models.shared_norm import share_statistics
+from sskd.studies.workers import Pool, Progressed
 
 
 def nothing(*_: Any, **__: Any) -> None:
@@ -122,6 +125,69 @@ def test_a_process_that_dies_does_not_leave_the_others_waiting():
         train_together(die, count=2, threads=1, log=nothing, progress=nothing)
 
 
+class Asked(Exception):
+    pass
+
+
+@pytest.fixture
+def outer_handler():
+    """A stop raises, as it does around a plain training."""
+
+    def receive(*_: Any) -> None:
+        raise Asked
+
+    before = signal.signal(signal.SIGTERM, receive)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def work_until_stopped(path: Path, *, log: Any, progress: Callable[..., None]) -> None:
+    with StopRequests() as stop:
+        progress("work", 1, 2)
+        while not stop.asked:
+            time.sleep(0.01)
+        if os.environ["RANK"] == "0":
+            path.write_text("checkpoint")
+        stop.obey()
+
+
+def test_a_stop_waits_for_the_first_process(tmp_path: Path, outer_handler: None):
+    file = tmp_path / "checkpoint"
+    with pytest.raises(Asked):
+        train_together(
+            work_until_stopped,
+            file,
+            count=2,
+            threads=1,
+            log=nothing,
+            progress=lambda *_, **__: signal.raise_signal(signal.SIGTERM),
+        )
+    assert file.read_text() == "checkpoint"
+
+
+def insist(*, log: Any, progress: Callable[..., None]) -> None:
+    with StopRequests() as stop:
+        progress("work", 1, 2)
+        while not stop.asked:
+            time.sleep(0.01)
+        os.kill(os.getppid(), signal.SIGTERM)
+        time.sleep(50)
+
+
+def test_a_second_stop_does_not_wait(outer_handler: None):
+    began = time.monotonic()
+    with pytest.raises(Asked):
+        train_together(
+            insist,
+            count=2,
+            threads=1,
+            log=nothing,
+            progress=lambda *_, **__: signal.raise_signal(signal.SIGTERM),
+        )
+    assert not multiprocessing.active_children()
+    assert time.monotonic() - began < 50
+
+
 SMALL_MODEL = {
     "encoder": {"width": 8},
     "head": {"width": 16},
@@ -205,6 +271,45 @@ def test_two_processes_have_the_losses_of_one(
             # One negative of all may be another, where a probability and a draw are all but equal.
             assert row["loss_pxl"] == pytest.approx(want["loss_pxl"], rel=1e-3), row["step"]
             assert row["valid_anchors"] == want["valid_anchors"]
+
+
+COUNTS = toycity.ToycityCounts(source=8, train=24, val=4)
+
+
+def run_small_cell(*args: Any, **kwargs: Any) -> None:
+    """In a process of its own, for which nothing was patched."""
+    toycity.DEFAULT_COUNTS = COUNTS
+    run_cell(*args, **kwargs)
+
+
+@pytest.mark.slow
+def test_a_pool_worker_that_is_stopped_waits_for_the_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(toycity, "DEFAULT_COUNTS", COUNTS)
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    cell = config(2, **{"pipeline.teacher": "none", "runtime.checkpoint_every": 1000})
+    plan_cell(cell, home=whole)  # draws the data
+    shutil.copytree(whole, stopped)
+    run_cell(cell, home=whole, log=nothing, progress=nothing)
+
+    with Pool(run_small_cell, stopped, 1) as pool:
+        pool.submit("cell", cell)
+        messages: list[Any] = []
+        while not any(isinstance(m, Progressed) and m.what == "transfer" for m in messages):
+            messages = pool.wait(300.0)
+            assert messages
+    (file,) = (stopped / "store").glob("**/checkpoint.pt")
+    state = load_checkpoint(file)
+    assert state is not None
+    assert 0 < state["step"] < 20
+
+    steps: list[int] = []
+    run_cell(cell, home=stopped, log=lambda _, step, __: steps.append(step), progress=nothing)
+    assert steps[0] == state["step"] + 1
+    for row, want in zip(history(stopped), history(whole), strict=True):
+        assert row["step"] == want["step"]
+        assert row["loss"] == pytest.approx(want["loss"], rel=1e-5), row["step"]
 
 
 COMPILE = nn.Module.compile
