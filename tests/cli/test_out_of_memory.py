@@ -31,8 +31,8 @@ TRAIN = [
 ]
 
 TRAINING = (
-    "lower stages.{}.labeled_batch or unlabeled_batch, raise its accumulation, or set "
-    "runtime.gradient_checkpointing to true; finished stages and the last checkpoint are kept"
+    "lower stages.{}.labeled_batch or unlabeled_batch, or raise its accumulation; "
+    "finished stages and the last checkpoint are kept"
 )
 PREDICTING = (
     "let nothing else run on it, set runtime.device to cpu, or lower evaluation.short_side, which "
