@@ -130,8 +130,7 @@ def propose(
 ) -> Iterator[Tile]:
     """Draw every anchor's negatives.
 
-    Waits for the device a few times, and for each further round; in a tile only where negatives
-    are drawn without replacement.
+    Waits for the device a few times, and for each further round, never for a tile.
 
     Args:
         anchors: Where negatives are needed.
@@ -191,7 +190,7 @@ def propose(
         own_sides = weighted_sides(pools.bound[groups], exponent=law.exponent, generator=generator)
         candidates = draw.candidates(of, number)
         sides = draw_sides(candidates.shape, generator, draw.table)
-        complete = []
+        complete, kept = [], []
         size = max(1, TABLE // (number * groups.shape[1]))
         for first in range(0, len(groups), size):
             some = slice(first, first + size)
@@ -201,10 +200,15 @@ def propose(
             )
             complete.append(tile.complete)
             if not law.replacement:
-                short.append(_accepted_by_the_short(tile, law.num_negatives))
+                kept.append(tile.kept.bool())
             yield tile._replace(first_proposals=not tried)
-        again = groups[~torch.cat(complete)] if law.replacement else rest[:0]
-        left, tried = torch.cat([again, rest]), True
+        missed = ~torch.cat(complete)
+        if law.replacement:
+            rest = torch.cat([groups[missed], rest])
+        else:
+            already = _accepted(missed, torch.cat(kept), candidates, law.num_negatives)
+            short.append((groups[missed], already))
+        left, tried = rest, True
     yield from draw.from_rows(torch.cat([rows, left]))
     if short:
         anchors_left, already = (torch.cat(parts) for parts in zip(*short, strict=True))
@@ -321,14 +325,18 @@ class _Draw:
             )
 
 
-def _accepted_by_the_short(tile: Tile, number: int) -> tuple[Int[Tensor, " l"], Int[Tensor, "l k"]]:
-    """The anchors that have too few, and what they have, first come first, then -1."""
-    short = ~tile.complete
-    kept = tile.kept[short]
-    candidates = tile.candidates[:, None].expand_as(tile.kept)[short]
+def _accepted(
+    which: Bool[Tensor, "g t"],
+    kept: Bool[Tensor, "g t r"],
+    candidates: Int[Tensor, "g r"],
+    number: int,
+) -> Int[Tensor, "l k"]:
+    """What some anchors have, first come first, then -1."""
+    candidates = candidates[:, None].expand_as(kept)[which]
+    kept = kept[which]
     first = kept.sort(dim=1, descending=True, stable=True).indices[:, :number]
-    already = candidates.gather(1, first).masked_fill(kept.gather(1, first) == 0, -1)
-    return tile.anchors[short], functional.pad(already, (0, number - first.shape[1]), value=-1)
+    already = candidates.gather(1, first).masked_fill(~kept.gather(1, first), -1)
+    return functional.pad(already, (0, number - first.shape[1]), value=-1)
 
 
 def _needs(pools: Pools, num_negatives: int) -> Float[Tensor, " n"]:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from drawn import negatives_of
 from scipy.stats import chi2
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from sskd.losses import proposals
 from sskd.losses.dense_draw import negative_weights
@@ -302,3 +303,34 @@ def test_tables_stay_small():
     )  # fmt: skip
     assert max(tile.kept.numel() for tile in tiles) <= TABLE
     assert sum(int(tile.complete.sum()) for tile in tiles) == n
+
+
+class Waits(TorchDispatchMode):
+    """Counts what makes the host wait for a device."""
+
+    def __init__(self):
+        super().__init__()
+        self.number = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        booleans = func is torch.ops.aten.index.Tensor and any(
+            x is not None and x.dtype == torch.bool for x in args[1]
+        )
+        waiting = torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default
+        self.number += func in waiting or booleans
+        return func(*args, **kwargs or {})
+
+
+@pytest.mark.parametrize("replacement", [True, False])
+def test_waits_for_a_round_and_not_for_a_tile(replacement, monkeypatch):
+    pool, how, seen = make_locations(), law(replacement=replacement), []
+    for table in (2**20, 2**9):
+        monkeypatch.setattr(proposals, "TABLE", table)
+        with Waits() as waits:
+            tiles = list(
+                propose(pool, pool, how, own=torch.arange(N), generator=seeded(6), group=4)
+            )
+        seen.append((len(tiles), waits.number))
+    (few, waits), (many, waits_of_many) = seen
+    assert many > few + 20
+    assert waits_of_many == waits > 0
