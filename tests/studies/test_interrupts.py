@@ -27,8 +27,12 @@ def test_a_signal_ends_work_at_once():
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_polite_end_is_told_from_ctrl_c(number):
-    with pytest.raises(Terminated), Interrupts() as interrupts, interrupts.allowed():
-        send(number)
+    before = signal.signal(number, signal.SIG_DFL)  # under nohup SIGHUP is ignored
+    try:
+        with pytest.raises(Terminated), Interrupts() as interrupts, interrupts.allowed():
+            send(number)
+    finally:
+        signal.signal(number, before)
 
 
 def before_the_work(done: list[str]) -> None:
