@@ -68,7 +68,7 @@ def learn_a_little(path: Path, *, log: Any, progress: Any) -> None:
     """Sums and norms over two processes against one process that sees everything."""
     join()
     assert processes.number() == 2
-    images = torch.load(path)
+    images = torch.load(path, weights_only=True)
     own = images[processes.index() * 2 :][:2].clone().requires_grad_()
     whole = images.clone().requires_grad_()
 
