@@ -32,7 +32,8 @@ def measure(
     way back to the image's size belong to no model.
 
     Args:
-        config: Whose teacher and student, with random weights, and whose threads and precision.
+        config: Whose teacher and student, with random weights, and whose threads and precision
+            of evaluation.
         device: ``cpu`` or a CUDA device that is there.
         size: Height and width of the image; what evaluation sees if ``None``.
         repeats: Timed turns, at least 2, after some that are not.
@@ -42,7 +43,7 @@ def measure(
         ValueError: If the package that holds an encoder is missing.
     """
     height, width = size or input_size(config)
-    precision, threads = config.numerics.precision, config.numerics.threads
+    precision, threads = config.evaluation.precision, config.numerics.threads
     settle_process(threads)
     configs: dict[str, AnyModel] = {"teacher": config.teacher, "student": config.student}
     models = {role: _model(model, device) for role, model in configs.items()}

@@ -136,6 +136,7 @@ def measure(
     return {
         "scale": config.scale,
         "crop": list(config.views.crop),
+        "precision": config.numerics.precision,
         "images_a_step": images // steps,
         "parameters": num_parameters(model),
         "seconds": seconds,

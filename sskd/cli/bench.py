@@ -107,19 +107,25 @@ def step(
     """A student's training step with all three losses, and how its time divides.
 
     On drawn scenes of the scale's size, with their ground truth in the place of pseudo-labels; once
-    as it is, for the time, once under torch's profiler, for the shares.
+    as it is, for the time, once under torch's profiler, for the shares. On a processor without
+    bfloat16 in float32, unless numerics.precision is set.
     """
     from sskd.bench.step import measure
     from sskd.cli.progress import open_display
-    from sskd.config import build_config, load_scale, parse_overrides
+    from sskd.config import PRECISIONS, build_config, load_scale, parse_overrides
 
-    config = build_config(load_scale(scale), parse_overrides(settings or []))
+    changes = parse_overrides(settings or [])
+    device = _device(build_config(load_scale(scale), changes).runtime.device)
+    if _imitates(device):
+        changes = {"numerics.precision": "no"} | changes
+    config = build_config(load_scale(scale), changes)
     with open_display() as progress:
         result = measure(config, steps=steps, progress=progress, compare=compare)
     height, width = result["crop"]
     say(
         f"{scale}: {result['images_a_step']} images of {height}x{width} a step, "
-        f"{result['parameters'] / 1e6:.2f}M parameters; {_machine(result['environment'])}"
+        f"{result['parameters'] / 1e6:.2f}M parameters, {PRECISIONS[result['precision']]}; "
+        f"{_machine(result['environment'])}"
     )
     say(
         f"{1000 * result['seconds']:.0f} ms a step, {result['images_per_second']:.1f} images/s, "
@@ -163,18 +169,21 @@ def models(
 
     Random weights, the projection dropped, the forward pass alone, in turns; memory is that of
     weights and one pass, each model in a process of its own. The numbers are kept in the home
-    folder for `sskd report efficiency`.
+    folder for `sskd report efficiency`. On a processor without bfloat16 in float32, unless
+    evaluation.precision is set.
     """
     from sskd.cli.efficiency import parse_size, print_measurement, resolve, write_efficiency
 
-    config = resolve(scale, data, tuple(settings or ()))
-    wanted = parse_size(size)
+    wanted, place = parse_size(size), _device(device)
+    chosen = tuple(settings or ())
+    if _imitates(place):
+        chosen = ("evaluation.precision=no", *chosen)
+    config = resolve(scale, data, chosen)
 
     from sskd.bench.models import measure
     from sskd.cli.progress import open_display
     from sskd.studies.measurements import save_measurement
 
-    place = _device(device)
     with open_display() as progress:
         result = measure(config, device=place, size=wanted, repeats=repeats, progress=progress)
     print_measurement(result, scale)
@@ -195,6 +204,12 @@ def _device(name: str) -> str:
     if name == "auto":
         return "cuda" if found else "cpu"
     return name
+
+
+def _imitates(device: str) -> bool:
+    from sskd.engine.environment import emulates_bf16
+
+    return emulates_bf16(device)
 
 
 def _machine(environment: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from sskd.cli.console import print_table, say
 from sskd.cli.options import LaunchOptions
 from sskd.cli.resolve import check_folder, resolve_single
-from sskd.config import Config
+from sskd.config import PRECISIONS, Config
 from sskd.studies.measurements import Measurement
 
 __all__ = ["parse_size", "print_measurement", "resolve", "write_efficiency"]
@@ -42,11 +42,10 @@ def print_measurement(measured: Measurement, scale: str) -> None:
     """The numbers as a table, and under what conditions."""
     height, width = measured.size
     facts = measured.environment
-    precision = "float32" if measured.precision == "no" else measured.precision
     say(
-        f"{scale}: one image of {height}x{width}, {precision}, {facts['machine']}, "
-        f"{facts['threads']} threads, torch {facts['torch']}; {measured.repeats} passes each in "
-        f"turns after {measured.warmup}"
+        f"{scale}: one image of {height}x{width}, {PRECISIONS[measured.precision]}, "
+        f"{facts['machine']}, {facts['threads']} threads, torch {facts['torch']}; "
+        f"{measured.repeats} passes each in turns after {measured.warmup}"
     )
     rows = []
     for role in ("teacher", "student"):

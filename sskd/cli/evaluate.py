@@ -88,6 +88,7 @@ def evaluate(
                 val,
                 config=config.evaluation,
                 device=device,
+                batch=config.runtime.inference_batch,
                 progress=display,
                 export=export,
             )

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import typer
+
 from sskd.cli.doctor import available_cores
 from sskd.cli.progress import open_display
 from sskd.config import Config
@@ -116,10 +118,28 @@ def check_launch(cells: Sequence[PlannedCell], plans: Sequence[CellPlan], home: 
     """
     left = [cell.config for cell, plan in zip(cells, plans, strict=True) if not plan.done]
     # Of cells that differ in other things alone, one is enough: a file of labels may be large.
-    apart = {(c.runtime, c.pseudo_labels.file, c.data): c for c in left}
+    apart = {(c.runtime, c.numerics, c.pseudo_labels.file, c.data): c for c in left}
     for config in apart.values():
         check_cell(config, home=home)
-    return check_models(cells, plans)
+    told = check_models(cells, plans)
+    _warn_of_imitation(left)
+    return told
+
+
+def _warn_of_imitation(configs: Sequence[Config]) -> None:
+    if all(c.numerics.precision == c.evaluation.precision == "no" for c in configs):
+        return
+    import torch
+
+    from sskd.engine.environment import emulates_bf16
+
+    gpu = torch.cuda.is_available() and all(c.runtime.device != "cpu" for c in configs)
+    if emulates_bf16("cuda" if gpu else "cpu"):
+        typer.echo(
+            "warning: this processor imitates bfloat16, tens of times slower than float32; "
+            "--set numerics.precision=no --set evaluation.precision=no does without",
+            err=True,
+        )
 
 
 def check_models(cells: Sequence[PlannedCell], plans: Sequence[CellPlan]) -> bool:

@@ -8,6 +8,7 @@ no torch, so that the command line answers at once.
 from sskd.config.cell import NUMERICS_VERSION, Config, NumericsConfig, RuntimeConfig
 from sskd.config.changes import SHORT_NAMES, apply_changes, build_config, parse_overrides
 from sskd.config.data import PERCENT, DataConfig, EvaluationConfig, PseudoLabelConfig, ViewsConfig
+from sskd.config.group import PRECISIONS, Precision
 from sskd.config.losses import ContrastConfig, NegativesConfig, SetLossConfig
 from sskd.config.models import (
     DecoderConfig,
@@ -32,6 +33,7 @@ __all__ = [
     "NUMERICS_VERSION",
     "PAPERS_DATA",
     "PERCENT",
+    "PRECISIONS",
     "SCALES",
     "SHORT_NAMES",
     "Config",
@@ -47,6 +49,7 @@ __all__ = [
     "NumericsConfig",
     "OptimizerConfig",
     "PipelineConfig",
+    "Precision",
     "ProjectionConfig",
     "PseudoLabelConfig",
     "RuntimeConfig",

@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import model_validator
 
 from sskd.config.data import DataConfig, EvaluationConfig, PseudoLabelConfig, ViewsConfig
-from sskd.config.group import Frozen, NonNegative, Positive
+from sskd.config.group import Frozen, NonNegative, Positive, Precision
 from sskd.config.losses import ContrastConfig, SetLossConfig
 from sskd.config.models import ModelConfig, TeacherConfig
 from sskd.config.training import PipelineConfig, StagesConfig
@@ -25,7 +25,9 @@ class NumericsConfig(Frozen):
     """What changes sums without changing the method; part of a run's identity."""
 
     threads: Positive
-    precision: Literal["no", "bf16", "fp16"]
+    precision: Precision
+    """Of forward and backward passes in training: ``bf16`` or ``fp16`` by autocast, ``no`` in
+    float32. Weights and losses are float32 in any case."""
 
 
 class RuntimeConfig(Frozen):
@@ -42,6 +44,8 @@ class RuntimeConfig(Frozen):
     learn; a stage whose model has none trains as it would without."""
     compile: bool = False
     """Whether the model's forward pass goes through ``torch.compile``."""
+    inference_batch: Positive = 16
+    """Most images of one forward pass, for pseudo-labels and AP."""
     data_workers: NonNegative
     log_every: Positive
     checkpoint_every: Positive

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from sskd.config.group import Frozen, NonNegative, Positive, Probability, Rate, Weight
+from sskd.config.group import Frozen, NonNegative, Positive, Precision, Probability, Rate, Weight
 
 __all__ = [
     "PERCENT",
@@ -104,6 +104,10 @@ class EvaluationConfig(Frozen):
     image as a whole. For pseudo-labels too."""
     max_dets: Positive
     mask_threshold: Probability
+    precision: Precision = "no"
+    """Of forward passes: ``bf16`` or ``fp16`` by autocast, ``no`` in float32; scores and masks are
+    made from the logits in float32. For pseudo-labels too. The default, here and below, is for
+    cells from before there was a key."""
     cityscapes: bool = False
     """Whether the benchmark's own AP is measured beside COCO's, by cityscapesscripts (extra
     ``cityscapes``); for a data set of ``sskd data add-cityscapes``."""

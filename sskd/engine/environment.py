@@ -15,7 +15,13 @@ import transformers
 
 import sskd
 
-__all__ = ["environment", "forget_peak_memory", "peak_memory_bytes", "settle_process"]
+__all__ = [
+    "emulates_bf16",
+    "environment",
+    "forget_peak_memory",
+    "peak_memory_bytes",
+    "settle_process",
+]
 
 
 def environment(device: str, threads: int) -> dict[str, Any]:
@@ -36,6 +42,16 @@ def environment(device: str, threads: int) -> dict[str, Any]:
         "device": device,
         "threads": threads,
     }
+
+
+def emulates_bf16(device: str) -> bool:
+    """Whether bfloat16 is imitated there: products take tens of times as long as in float32.
+
+    Args:
+        device: Where the tensors would be.
+    """
+    slow = ("DEFAULT", "NO AVX", "AVX2")
+    return not device.startswith("cuda") and torch.backends.cpu.get_cpu_capability() in slow
 
 
 def settle_process(threads: int) -> None:

@@ -64,6 +64,7 @@ def evaluate(
     *,
     config: EvaluationConfig,
     device: torch.device | str,
+    batch: int = 16,
     progress: Progress | None = None,
     limit: int | None = None,
     export: Callable[[int, Detections], None] | None = None,
@@ -73,8 +74,9 @@ def evaluate(
     Args:
         model: Gives ``Predictions``; its training mode is restored afterwards.
         data: Images with ground truth; crowd regions are neither hits nor misses.
-        config: The input size, the most detections an image, the mask threshold.
+        config: The input size, the precision, the most detections an image, the mask threshold.
         device: Where the model is.
+        batch: Most images of one forward pass.
         progress: Called after each image.
         limit: Evaluate that many images only, from the lowest id on.
         export: Called with each image's id and its detections, with exact scores.
@@ -91,6 +93,8 @@ def evaluate(
         window=config.window,
         max_dets=config.max_dets,
         mask_threshold=config.mask_threshold,
+        precision=config.precision,
+        batch=batch,
     )
     predicted = predict_data(model, data, rules, device=device, limit=limit)
     for done, (image_id, detections) in enumerate(predicted, start=1):

@@ -120,10 +120,13 @@ def fit(
         metrics = MetricLog(folder / "metrics.jsonl")
         state = TrainingState(folder, accelerator, model, optimizer, bank, metrics)
         work = _Training(state, loader, step, name, training, runtime, seed, rates)
-        if accelerator.device.type == "cuda":
-            work.try_out()
-        state.resume()
-        return work.run(log, progress)
+        try:
+            if accelerator.device.type == "cuda":
+                work.try_out()
+            state.resume()
+            return work.run(log, progress)
+        finally:  # its forward pass without what gives it a precision
+            accelerator.unwrap_model(model, keep_fp32_wrapper=False)
 
 
 def _remedy(name: str, *, frugal: bool) -> str:
@@ -245,6 +248,11 @@ def _micro_batches(batch: Batch, count: int) -> Iterator[Batch]:
 
 
 def _clip(accelerator: Accelerator, model: nn.Module, limit: float | None) -> Tensor | float:
-    """Clip the gradient; returns its norm before clipping."""
+    """Clip the gradient; returns its norm before clipping, nan where fp16 overflowed."""
     norm = accelerator.clip_grad_norm_(model.parameters(), math.inf if limit is None else limit)
-    return norm if norm is not None else math.nan
+    if norm is None:
+        return math.nan
+    if accelerator.scaler is not None:  # which leaves such a step out and scales less from then on
+        norm = norm.where(norm.isfinite(), math.nan)
+    result: Tensor = norm
+    return result

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState, is_initialized
 from accelerate.utils import DistributedDataParallelKwargs
 
 from sskd.config import Config
@@ -53,18 +54,22 @@ class Materials:
 
 
 def make_accelerator(config: Config) -> Accelerator:
-    """Device and precision as the config says.
+    """Device and precision of training as the config says.
 
     Raises:
-        ValueError: If the device is not there, or there are fewer than processes.
+        ValueError: If the device is not there or cannot train so, or there are fewer than
+            processes.
     """
     device, count = config.runtime.device, config.runtime.processes
     gpus = check_device(config)
+    precision = config.numerics.precision
+    if is_initialized() and AcceleratorState().mixed_precision != precision:
+        AcceleratorState._reset_state()  # it is one for the process, whose cells may differ
     # Without a contrastive term its projection learns nothing.
     wrapper = DistributedDataParallelKwargs(find_unused_parameters=True)
     return Accelerator(
         cpu=device == "cpu" or (count > 1 and not gpus),
-        mixed_precision=config.numerics.precision,
+        mixed_precision=precision,
         kwargs_handlers=[wrapper],
     )
 
@@ -73,7 +78,8 @@ def check_device(config: Config) -> int:
     """Check that the device that a config asks for is there; gives the GPUs that it may use.
 
     Raises:
-        ValueError: If it is not, or there are fewer than processes.
+        ValueError: If it is not or cannot train in its precision, or there are fewer than
+            processes.
     """
     device, count = config.runtime.device, config.runtime.processes
     if device == "cuda" and not torch.cuda.is_available():
@@ -81,6 +87,9 @@ def check_device(config: Config) -> int:
     gpus = torch.cuda.device_count() if device != "cpu" else 0
     if gpus and count > gpus:
         raise ValueError(f"runtime.processes {count}: each needs a GPU, and {gpus} are here")
+    if config.numerics.precision == "fp16" and not gpus:
+        # Without the scaling of its gradients, which is for GPUs, small ones are lost.
+        raise ValueError("numerics.precision 'fp16' needs a GPU; use 'bf16' or 'no'")
     return gpus
 
 

@@ -29,10 +29,9 @@ StageLog = Callable[[str, int, Mapping[str, float]], None]
 """Called with the stage, the optimizer step and named values."""
 
 _LESS_MEMORY = (
-    "let nothing else run on it, set runtime.device to cpu, or lower evaluation.short_side, which "
-    "changes what comes out; finished stages are kept"
+    "lower runtime.inference_batch, let nothing else run on it, or set runtime.device to cpu; "
+    "finished stages are kept"
 )
-"""What helps a forward pass of few images, whose number is no setting."""
 
 
 @dataclass(frozen=True)
@@ -120,18 +119,17 @@ def _label(
         return _import_labels(stage, Path(config.pseudo_labels.file), folder, materials)
     assert stage.start is not None
     model = load_model(materials, stage, stage.start).to(accelerator.device)
-    with accelerator.autocast():
-        stats = make_pseudo_labels(
-            model,
-            load_coco(materials.unlabeled, materials.dataset.images),
-            folder / "pseudo_labels.json",
-            config=config.pseudo_labels,
-            input_short_side=config.evaluation.short_side,
-            input_window=config.evaluation.window,
-            device=accelerator.device,
-            provenance={"teacher": stage.start, "key": materials.stages[stage.start].key},
-            progress=progress,
-        )
+    stats = make_pseudo_labels(
+        model,
+        load_coco(materials.unlabeled, materials.dataset.images),
+        folder / "pseudo_labels.json",
+        config=config.pseudo_labels,
+        inference=config.evaluation,
+        device=accelerator.device,
+        batch=config.runtime.inference_batch,
+        provenance={"teacher": stage.start, "key": materials.stages[stage.start].key},
+        progress=progress,
+    )
     return {"labels": stats.to_dict()}
 
 
@@ -160,15 +158,15 @@ def _evaluate(
     config, data = materials.config, materials.measured()
     model = load_model(materials, stage, stage.start).to(accelerator.device)
     export = Exporter(data, folder / "cityscapes") if config.evaluation.cityscapes else None
-    with accelerator.autocast():
-        result = evaluate(
-            model,
-            data,
-            config=config.evaluation,
-            device=accelerator.device,
-            progress=progress,
-            export=export,
-        )
+    result = evaluate(
+        model,
+        data,
+        config=config.evaluation,
+        device=accelerator.device,
+        batch=config.runtime.inference_batch,
+        progress=progress,
+        export=export,
+    )
     metrics = result.to_dict()
     if export is not None:
         root = check_official(materials.dataset)

@@ -18,6 +18,7 @@ from pycocotools import mask as coco_mask
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sskd.config import Precision
 from sskd.data.coco import CocoData
 from sskd.data.views import to_model_input
 from sskd.engine.windows import Rle, corners, is_cut, merge, paste
@@ -33,9 +34,7 @@ __all__ = [
     "predict_data",
 ]
 
-_BATCH_IMAGES = 16
-_BATCH_PIXELS = 2**20
-"""Most images, and most input pixels, of one forward pass; one image may exceed the latter."""
+_DTYPES = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 _CHUNK_PIXELS = 2**24
 """Most pixels of full-size mask logits at once: 64 MB in float32."""
@@ -69,6 +68,10 @@ class InferenceRules:
     """The model sees the image resized to this short side, in pixels."""
     window: int | None = None
     """The model sees squares of that side, in its input's pixels, one by one; ``None``: all."""
+    precision: Precision = "no"
+    """Of the forward pass."""
+    batch: int = 16
+    """Most images, or windows of one, of a forward pass."""
     max_dets: int
     """Most detections an image."""
     mask_threshold: float
@@ -113,7 +116,10 @@ def predict_batch(
         seen = _size(inputs.shape[-2:])
         inputs = _pad(inputs, model.input_multiple)
         padded = _size(inputs.shape[-2:])
-        predictions: Predictions = model(inputs.to(device), embeddings=False)
+        inputs = inputs.to(device)
+        dtype = _DTYPES[rules.precision]
+        with torch.autocast(inputs.device.type, dtype, enabled=rules.precision != "no"):
+            predictions: Predictions = model(inputs, embeddings=False)
         return [
             _detect(
                 mask_logits.float(),
@@ -148,16 +154,13 @@ def predict_data(
     Yields:
         Image id and detections, in the order of ``data.images``.
     """
-    for size, group in groupby(data.images[:limit], key=lambda image: (image.height, image.width)):
+    for _, group in groupby(data.images[:limit], key=lambda image: (image.height, image.width)):
         records = list(group)
-        scale = rules.short_side / min(size)
-        most = int(_BATCH_PIXELS / (size[0] * size[1] * scale**2))
-        most = max(1, min(_BATCH_IMAGES, most))
-        for start in range(0, len(records), most):
-            part = records[start : start + most]
+        for start in range(0, len(records), rules.batch):
+            part = records[start : start + rules.batch]
             images = [data.read_image(record.id) for record in part]
-            batch = predict_batch(model, images, rules, device=device)
-            for record, detections in zip(part, batch, strict=True):
+            found = predict_batch(model, images, rules, device=device)
+            for record, detections in zip(part, found, strict=True):
                 yield record.id, detections
 
 
@@ -175,8 +178,8 @@ def _predict_windows(
     places = [(y, x) for y in corners(size[0], height) for x in corners(size[1], width)]
     part = replace(rules, short_side=max(1, round(min(height, width) * scale)), window=None)
     found: list[Detections] = []
-    for start in range(0, len(places), _BATCH_IMAGES):
-        crops = [image[y : y + height, x : x + width] for y, x in places[start:][:_BATCH_IMAGES]]
+    for start in range(0, len(places), rules.batch):
+        crops = [image[y : y + height, x : x + width] for y, x in places[start:][: rules.batch]]
         found += predict_batch(model, crops, part, device=device)
     cut = [
         is_cut(rle, corner, size) for d, corner in zip(found, places, strict=True) for rle in d.rles

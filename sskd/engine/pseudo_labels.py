@@ -10,7 +10,7 @@ import torch
 from pycocotools import mask as coco_mask
 
 from sskd import __version__
-from sskd.config import PseudoLabelConfig
+from sskd.config import EvaluationConfig, PseudoLabelConfig
 from sskd.data.coco import CocoData
 from sskd.engine.errors import RunStopped
 from sskd.engine.predict import Detections, InferenceRules, predict_data
@@ -51,9 +51,9 @@ def make_pseudo_labels(
     out: Path,
     *,
     config: PseudoLabelConfig,
-    input_short_side: int,
-    input_window: int | None,
+    inference: EvaluationConfig,
     device: torch.device | str,
+    batch: int = 16,
     provenance: Mapping[str, Any],
     progress: Progress | None = None,
 ) -> PseudoLabelStats:
@@ -68,9 +68,9 @@ def make_pseudo_labels(
         unlabeled: The images; their annotations, if any, are not looked at.
         out: The JSON file; replaced in one step. Not written if the labels are not usable.
         config: Thresholds, limits, and the range of labels an image that is plausible.
-        input_short_side: The teacher's input size, in pixels.
-        input_window: Side of the windows that it sees of that, if any.
+        inference: What the teacher sees of an image, and its precision.
         device: Where the model is.
+        batch: Most images of one forward pass.
         provenance: Plain data that tells where the labels come from, such as the teacher's stage
             key; kept under ``info.provenance`` with the settings and this package's version.
         progress: Called after each image.
@@ -80,8 +80,10 @@ def make_pseudo_labels(
         ValueError: If there is no image.
     """
     rules = InferenceRules(
-        short_side=input_short_side,
-        window=input_window,
+        short_side=inference.short_side,
+        window=inference.window,
+        precision=inference.precision,
+        batch=batch,
         max_dets=_ALL_QUERIES,
         mask_threshold=config.mask_threshold,
         score_threshold=config.score_threshold / 2,
@@ -95,8 +97,9 @@ def make_pseudo_labels(
         provenance={
             **provenance,
             "mask_threshold": config.mask_threshold,
-            "input_short_side": input_short_side,
-            "input_window": input_window,
+            "input_short_side": inference.short_side,
+            "input_window": inference.window,
+            "precision": inference.precision,
         },
         progress=progress,
     )

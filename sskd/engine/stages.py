@@ -239,7 +239,7 @@ class _Plan:
             "window": self.config.evaluation.window,
             "data": self.data_sha,
             "split": self.split_sha,
-        }
+        } | _precision_reads(self.config.evaluation)
         key = self._key(name, reads, teacher)
         self._add(Stage(name=name, kind="pseudo-labels", role="teacher", key=key, start=teacher))
         return name
@@ -295,8 +295,13 @@ def _training_reads(training: TrainingConfig, labels: bool, contrast: bool) -> d
 
 def _evaluation_reads(evaluation: EvaluationConfig) -> dict[str, Any]:
     """Without the key of the second evaluator where that is not asked for."""
-    unread = set() if evaluation.cityscapes else {"cityscapes"}
-    return evaluation.model_dump(mode="json", exclude=unread)
+    unread = {"precision"} | (set() if evaluation.cityscapes else {"cityscapes"})
+    return evaluation.model_dump(mode="json", exclude=unread) | _precision_reads(evaluation)
+
+
+def _precision_reads(evaluation: EvaluationConfig) -> dict[str, Any]:
+    """Only what is not float32: stages from before there was a choice are such ones."""
+    return {} if evaluation.precision == "no" else {"precision": evaluation.precision}
 
 
 def _set_loss_reads(config: Config, role: Role) -> dict[str, Any] | None:

@@ -43,7 +43,7 @@ class TrainingState:
             step: Steps done.
             seconds: Spent on them.
         """
-        window = self.window.state_dict()
+        window, scaler = self.window.state_dict(), self.accelerator.scaler
         if processes.index() != 0:
             return
         save_checkpoint(
@@ -55,6 +55,7 @@ class TrainingState:
                 "window": window,
                 "model": self.accelerator.unwrap_model(self.model).state_dict(),
                 "optimizer": self.optimizer.state_dict(),
+                "scaler": scaler.state_dict() if scaler is not None else None,
                 "bank": self.bank.state_dict() if self.bank is not None else None,
                 "rng": rng_state(),
             },
@@ -66,6 +67,8 @@ class TrainingState:
         if state is not None:
             self.accelerator.unwrap_model(self.model).load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
+            if state.get("scaler") is not None and self.accelerator.scaler is not None:
+                self.accelerator.scaler.load_state_dict(state["scaler"])
             if self.bank is not None:
                 self.bank.load_state_dict(state["bank"])
             set_rng_state(state["rng"])

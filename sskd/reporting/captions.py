@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 
+from sskd.config import PRECISIONS, Config
 from sskd.reporting.analysis import Analysis
 from sskd.reporting.arms import data_name
 from sskd.reporting.metrics import METRICS, OFFICIAL
@@ -55,7 +56,8 @@ def result_caption(analysis: Analysis) -> str:
             "set).",
             f"Evaluated on all validation images of {data}, short side "
             f"{config.evaluation.short_side} pixels at the model's input, masks scored at the "
-            f"images' own size, at most {config.evaluation.max_dets} detections an image.",
+            f"images' own size, at most {config.evaluation.max_dets} detections an image"
+            f"{_precision(config)}.",
         ]
     if _official(analysis):
         sentences.append(_CITYSCAPES_AP)
@@ -159,6 +161,12 @@ def environment(analysis: Analysis) -> dict[str, dict[str, int]]:
             by_value = found.setdefault(key, {})
             by_value[text] = by_value.get(text, 0) + 1
     return found
+
+
+def _precision(config: Config) -> str:
+    """Nothing where it is what a reader expects."""
+    precision = config.evaluation.precision
+    return "" if precision == "no" else f", forward passes in {PRECISIONS[precision]}"
 
 
 def _official(analysis: Analysis) -> bool:

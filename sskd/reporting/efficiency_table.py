@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from sskd.config import PRECISIONS
 from sskd.studies.efficiency import Both, Quantities
 from sskd.studies.measurements import Measurement, ModelCost
 
@@ -70,17 +71,17 @@ def caption(measured: Measurement) -> str:
     """Under which conditions, and how much the times spread."""
     height, width = measured.size
     facts = measured.environment
-    precision = "float32" if measured.precision == "no" else measured.precision
     spread = "; ".join(
         f"{role} {1000 * cost.seconds.lower:.4g} to {1000 * cost.seconds.upper:.4g} ms"
         for role, cost in (("teacher", measured.teacher), ("student", measured.student))
     )
     threads = f"{facts['threads']} thread{'' if facts['threads'] == 1 else 's'}"
     return (
-        f"One image of {height}x{width} pixels, {measured.classes} classes, {precision}, on "
-        f"{facts['device']} ({facts['machine']}, {threads}), torch {facts['torch']}. Time: median "
-        f"of {measured.repeats} passes after {measured.warmup} that do not count; quartiles: "
-        f"{spread}. Factor: teacher over student, for images a second student over teacher."
+        f"One image of {height}x{width} pixels, {measured.classes} classes, "
+        f"{PRECISIONS[measured.precision]}, on {facts['device']} ({facts['machine']}, {threads}), "
+        f"torch {facts['torch']}. Time: median of {measured.repeats} passes after "
+        f"{measured.warmup} that do not count; quartiles: {spread}. Factor: teacher over student, "
+        "for images a second student over teacher."
     )
 
 

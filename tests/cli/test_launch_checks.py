@@ -1,9 +1,15 @@
 """What would stop a cell after hours is told before anything is computed, in one line."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
+
+from sskd.cli.prepare import check_launch
+from sskd.config import base_for, build_config
+from sskd.engine.run import CellPlan
+from sskd.studies.cells import PlannedCell
 
 CHOSEN = "{name: dinov2-small, weights: %s}"
 
@@ -77,6 +83,28 @@ def test_a_gpu_that_is_not_there(launch):
     assert line == (
         "error: runtime.device 'cuda': no CUDA device is available; use 'cpu' or 'auto'"
     )
+
+
+def test_a_precision_that_needs_a_gpu(launch):
+    line = launch("--set", "numerics.precision=fp16")
+    assert line == "error: numerics.precision 'fp16' needs a GPU; use 'bf16' or 'no'"
+
+
+@pytest.mark.parametrize(("capability", "slow"), [("AVX2", True), ("AVX512", False)])
+def test_a_processor_that_imitates_a_precision(monkeypatch, capsys, capability, slow):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+
+    def said(**changes):
+        settings = {key.replace("__", "."): value for key, value in changes.items()}
+        config = build_config(base_for("tiny", "toycity"), settings)
+        plan = CellPlan("f", (), Path("f"))
+        check_launch([PlannedCell("adapted", 0, config)], [plan], Path())
+        return capsys.readouterr().err
+
+    assert said() == said(numerics__precision=False) == ""  # YAML's reading of no
+    for key in ("numerics__precision", "evaluation__precision"):
+        warned = said(**{key: "bf16"}).startswith("warning: this processor imitates bfloat16")
+        assert warned is slow
 
 
 @pytest.mark.parametrize(

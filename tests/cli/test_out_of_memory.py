@@ -35,8 +35,8 @@ TRAINING = (
     "finished stages and the last checkpoint are kept"
 )
 PREDICTING = (
-    "let nothing else run on it, set runtime.device to cpu, or lower evaluation.short_side, which "
-    "changes what comes out; finished stages are kept"
+    "lower runtime.inference_batch, let nothing else run on it, or set runtime.device to cpu; "
+    "finished stages are kept"
 )
 
 

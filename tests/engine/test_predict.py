@@ -1,3 +1,4 @@
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -184,16 +185,15 @@ def test_every_module_returns_to_its_mode(scripted, fails):
     assert not model.frozen.training
 
 
-def test_images_of_a_data_set_in_order_in_batches_of_one_size(scripted, coco_data, monkeypatch):
+def test_images_of_a_data_set_in_order_in_batches_of_one_size(scripted, coco_data):
     sizes = {3: (32, 32), 1: (32, 32), 2: (32, 32), 9: (32, 64), 7: (32, 64), 11: (32, 32)}
     data = coco_data(sizes, [], {1: "car"})
     grids = [(8, 8)] * 3 + [(8, 16)] * 2 + [(8, 8)]
     script = [random_logits(i, grid=grid) for i, grid in enumerate(grids)]
-    monkeypatch.setattr(predict, "_BATCH_PIXELS", 32 * 32 * 2)
     model = scripted(script)
-    predicted = dict(predict_data(model, data, RULES, device="cpu"))
+    predicted = dict(predict_data(model, data, replace(RULES, batch=2), device="cpu"))
     assert list(predicted) == [1, 2, 3, 7, 9, 11]
-    assert [len(images) for images in model.inputs] == [2, 1, 1, 1, 1]
+    assert [len(images) for images in model.inputs] == [2, 1, 2, 1]
     for (image_id, detections), logits in zip(predicted.items(), script, strict=True):
         (alone,) = predict_batch(
             scripted([logits]), [data.read_image(image_id)], RULES, device="cpu"

@@ -4,7 +4,7 @@ import pytest
 from pycocotools import mask as coco_mask
 
 import sskd
-from sskd.config import PseudoLabelConfig
+from sskd.config import EvaluationConfig, PseudoLabelConfig
 from sskd.data.coco import load_coco
 from sskd.engine.errors import RunStopped
 from sskd.engine.pseudo_labels import make_pseudo_labels
@@ -12,6 +12,7 @@ from sskd.engine.pseudo_labels import make_pseudo_labels
 # pycocotools decodes through an interface that numpy 2 calls outdated.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
+INFERENCE = EvaluationConfig(short_side=32, window=None, max_dets=100, mask_threshold=0.5)
 SETTINGS = {
     "score_threshold": 0.3,
     "mask_threshold": 0.5,
@@ -38,8 +39,7 @@ def label(scripted, say, coco_data, tmp_path):
             data,
             out,
             config=PseudoLabelConfig(**(SETTINGS | changes)),
-            input_short_side=32,
-            input_window=None,
+            inference=INFERENCE,
             device="cpu",
             provenance={"teacher": "supervised", "key": "abc"},
             progress=None if calls is None else lambda *a, **facts: calls.append((a, facts)),
@@ -129,6 +129,7 @@ def test_the_file_says_where_it_comes_from(label, box):
         "max_per_image": 3,
         "input_short_side": 32,
         "input_window": None,
+        "precision": "no",
         "sskd": sskd.__version__,
     }
 
