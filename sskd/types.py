@@ -8,6 +8,7 @@ hm wm locations of the mask logits, hp wp locations of the embeddings.
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -87,15 +88,21 @@ class Batch(NamedTuple):
     num_labeled: int
     image_ids: tuple[int, ...]
 
-    def to(self, device: object) -> "Batch":
-        """The same batch on a device."""
-        return Batch(
-            self.weak.to(device),  # type: ignore[call-overload]
-            self.strong.to(device),  # type: ignore[call-overload]
-            self.weak_to_strong.to(device),  # type: ignore[call-overload]
-            tuple(Targets(t.masks.to(device), t.classes.to(device)) for t in self.targets),  # type: ignore[call-overload]
-            self.num_labeled,
-            self.image_ids,
+    def to(self, device: torch.device) -> "Batch":
+        """The same batch on a device.
+
+        What the loader has pinned is copied while the processor goes on, and must not be written
+        to any more; everything else, and every copy to the processor, is waited for.
+        """
+
+        def move(tensor: Tensor) -> Tensor:
+            return tensor.to(device, non_blocking=device.type == "cuda" and tensor.is_pinned())
+
+        return self._replace(
+            weak=move(self.weak),
+            strong=move(self.strong),
+            weak_to_strong=move(self.weak_to_strong),
+            targets=tuple(Targets(move(t.masks), move(t.classes)) for t in self.targets),
         )
 
 

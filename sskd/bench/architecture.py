@@ -18,6 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from sskd.config import Config, GroundedSamConfig, ModelConfig
 from sskd.models.build import build_model
 from sskd.models.parameters import num_parameters
+from sskd.models.student import InstanceSegmenter
 
 __all__ = ["CLASSES", "Architecture", "class_names", "describe", "input_size", "without_weights"]
 
@@ -31,6 +32,8 @@ class Architecture:
 
     parameters: int
     encoder_parameters: int
+    head_parameters: int | None
+    """Of what stands between encoder and decoder; none in a model without."""
     flops: int
     """Of one image's forward pass; a multiply-add counts as two."""
     activation_bytes: int
@@ -62,6 +65,9 @@ def describe(
     return Architecture(
         parameters=num_parameters(model) - num_parameters(model.get_submodule("projection")),
         encoder_parameters=sum(num_parameters(part) for part in model.encoders()),
+        head_parameters=num_parameters(model.head)
+        if isinstance(model, InstanceSegmenter)
+        else None,
         flops=counter.get_total_flops() - sum(projection.values()),
         activation_bytes=activations,
     )

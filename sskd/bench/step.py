@@ -31,7 +31,7 @@ from sskd.models.parameters import num_parameters
 from sskd.models.student import build
 from sskd.types import Progress
 
-__all__ = ["PARTS", "measure"]
+__all__ = ["PARTS", "WARM", "measure"]
 
 MARK = "sskd "
 INSIDE = {"views": "data", "matching": "set loss"}
@@ -52,6 +52,7 @@ PARTS = (
 """In the order of a step."""
 
 WARM = 3
+"""Steps before those that are timed, if nobody says how many."""
 
 TURNS = 3
 """Of a comparison."""
@@ -60,23 +61,31 @@ os.environ.setdefault("KINETO_LOG_LEVEL", "9")  # it calls the lack of a GPU an 
 
 
 def measure(
-    config: Config, *, steps: int, progress: Progress, compare: bool = False
+    config: Config,
+    *,
+    steps: int,
+    progress: Progress,
+    warm_up: int = WARM,
+    compare: bool = False,
 ) -> dict[str, Any]:
     """Time steps of the transfer stage, first as they are, then under the profiler.
 
     Args:
         config: Of the scale; its stage ``transfer`` is run, on scenes as large as its views.
-        steps: How many are timed, after some that are not.
+        steps: How many are timed.
         progress: Receives every step.
+        warm_up: Steps before them that are not; with none, the first one's costs are in the time.
         compare: Whether to time, in turns with ours, the same step put together from the libraries'
             own parts (``assembled``).
 
     Returns:
-        ``seconds`` a step, ``images_per_second``, ``shares`` of the step by part, and the rest of
-        what a reader needs; ``assembled_seconds`` a step if that was compared.
+        ``seconds`` a step, ``images_per_second``, ``shares`` of the step by part, ``losses`` as the
+        timed steps last logged them, and the rest of what a reader needs; ``assembled_seconds`` a
+        step if that was compared.
 
     Raises:
         ValueError: If negatives from elsewhere than the batch are to be compared.
+        RunStopped: If a loss is not finite.
     """
     if compare and config.contrast.negatives.scope != "batch":
         raise ValueError(
@@ -99,6 +108,8 @@ def measure(
         accelerator = make_accelerator(config)
         step = build_step(stage, config, bank=bank)
 
+        logged: dict[str, float] = {}
+
         def run(count: int, place: str, model: Any = model, step: Step = step) -> float:
             (folder / place).mkdir()
             return fit(
@@ -112,19 +123,22 @@ def measure(
                 seed=0,
                 folder=folder / place,
                 bank=bank,
-                log=lambda _step, _values: None,
+                log=lambda _step, values: logged.update(values),
                 progress=progress,
             ).seconds
 
-        run(WARM, "warm-up")
+        if warm_up:
+            run(warm_up, "warm-up")
         turns = [run(steps, "steps") / steps]
+        losses = {name: value for name, value in logged.items() if name.startswith("loss")}
         peak = peak_memory_bytes(str(accelerator.device))  # before anything else takes memory
         other_turns: list[float] = []
         if compare:
             other: Any = deepcopy(model)
             other.decoder = LibraryDecoder(other.decoder)
             theirs = build_assembled_step(stage, config, num_classes=len(scenes.categories))
-            run(WARM, "assembled, warm-up", other, theirs)
+            if warm_up:
+                run(warm_up, "assembled, warm-up", other, theirs)
             for turn in range(TURNS):
                 other_turns.append(run(steps, f"assembled {turn}", other, theirs) / steps)
                 turns.append(run(steps, f"steps {turn}") / steps)
@@ -143,6 +157,7 @@ def measure(
         "images_per_second": images / steps / seconds,
         "profiled_seconds": sum(totals[part] for part in totals if part not in INSIDE) / steps,
         "shares": _shares(totals),
+        "losses": losses,
         "peak_memory_bytes": peak,
         "environment": environment(str(accelerator.device), config.numerics.threads),
     } | ({"assembled_seconds": median(other_turns)} if compare else {})

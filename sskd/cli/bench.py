@@ -96,6 +96,7 @@ def step(
     scale: Scale = "tiny",
     settings: Settings = None,
     steps: Annotated[int, typer.Option(min=1, help="Timed steps.")] = 20,
+    warm_up: Annotated[int, typer.Option(min=0, help="Steps before them.")] = 3,
     compare: Annotated[
         bool,
         typer.Option(
@@ -120,7 +121,7 @@ def step(
         changes = {"numerics.precision": "no"} | changes
     config = build_config(load_scale(scale), changes)
     with open_display() as progress:
-        result = measure(config, steps=steps, progress=progress, compare=compare)
+        result = measure(config, steps=steps, progress=progress, warm_up=warm_up, compare=compare)
     height, width = result["crop"]
     say(
         f"{scale}: {result['images_a_step']} images of {height}x{width} a step, "

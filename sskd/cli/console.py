@@ -55,7 +55,7 @@ def _draw(headers: Sequence[str], rows: Sequence[Sequence[str]], title: str) -> 
 
     table = Table(title=title or None, title_justify="left")
     for header in headers:
-        table.add_column(header)
+        table.add_column(header, overflow="fold")  # on a narrow terminal nothing is cut off
     for row in rows:
         table.add_row(*(Text(text) for text in row))  # Text: brackets are no markup
     Console().print(table)

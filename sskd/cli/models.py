@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from textwrap import fill
 from typing import Literal
 
 from sskd.bench.architecture import CLASSES, describe
@@ -13,6 +14,17 @@ from sskd.studies.efficiency import Efficiency, load_efficiency
 __all__ = ["print_models"]
 
 Role = Literal["teacher", "student"]
+
+NOTES = (
+    f"parameters: as at test time, without the projection; {CLASSES} classes; the paper's in "
+    "brackets. GFLOPs: one image's forward pass, a multiply-add counts as two. activations: what "
+    "training keeps of one image for the backward pass, in float32, before the losses.",
+    "The paper's 568M are its teacher's detector and all of SAM 2 (567.5M); ours leaves out "
+    "SAM 2's memory of a video.",
+    "It is unclear what the parameters of heads in the paper's table 5 include: the FPN's are "
+    "fewer than those of the DINOv2-S encoder below it, the DPT head's as many. Here they stand "
+    "beside the head alone; the whole student's are under parameters.",
+)
 
 
 def print_models(cwd: Path) -> None:
@@ -30,18 +42,18 @@ def print_models(cwd: Path) -> None:
             progress("models", done, len(arms))
     print_table(
         (
-            *("model", "encoder, head", "input", "parameters", "paper's"),
-            *("of the encoder", "paper's", "GFLOPs", "activations"),
+            *("model", "encoder, head", "input", "parameters", "encoder's", "head's"),
+            *("GFLOPs", "activations"),
         ),
         rows,
     )
     say("")
-    say(
-        f"parameters: as at test time, without the projection; {CLASSES} classes. GFLOPs: one "
-        "image's forward pass, a multiply-add counts as two. activations: what training keeps of "
-        "one image for the backward pass, in float32, before the losses. The paper's 568M are its "
-        "teacher's detector and all of SAM 2 (567.5M); ours leaves out SAM 2's memory of a video."
-    )
+    for label, config, role in arms:
+        model = getattr(config, role)
+        if isinstance(model, GroundedSamConfig):
+            say(f"{label}, {model.kind}: {model.title}")
+    for note in NOTES:
+        say(fill(note, 100))
 
 
 def _arms(declared: Efficiency) -> Iterator[tuple[str, Config, Role]]:
@@ -60,32 +72,38 @@ def _arms(declared: Efficiency) -> Iterator[tuple[str, Config, Role]]:
 
 def _row(label: str, config: Config, role: Role, declared: Efficiency) -> tuple[str, ...]:
     model: ModelConfig | GroundedSamConfig = getattr(config, role)
-    names = model.title
+    # The names of a grounded teacher would fill a line: they stand below the table.
+    names = model.kind if isinstance(model, GroundedSamConfig) else model.title
     height, width = config.views.crop
     try:
         size = describe(model, size=(height, width))
     except ValueError as error:  # an optional package is missing: the others can be told
-        return (label, names, str(error), *[""] * 6)
+        return (label, names, str(error), *[""] * 5)
     whole = getattr(declared.paper, role).parameters if label == f"paper {role}" else None
-    of_paper = config.scale == "paper" and role == "student"
-    encoder = declared.encoders.get(config.student.encoder.name) if of_paper else None
+    encoder, head = _table_5(config, declared) if role == "student" else (None, None)
     return (
         label,
         names,
         f"{height}x{width}",
-        _ours(size.parameters),
-        _printed(whole),
-        _ours(size.encoder_parameters),
-        _printed(encoder.paper_parameters if encoder else None),
+        _count(size.parameters, whole),
+        _count(size.encoder_parameters, encoder),
+        "" if size.head_parameters is None else _count(size.head_parameters, head),
         f"{size.flops / 1e9:.1f}",
         f"{size.activation_bytes / 2**20:.0f} MiB",
     )
 
 
-def _ours(count: int) -> str:
-    return f"{count / 1e6:.1f}M"
+def _table_5(config: Config, declared: Efficiency) -> tuple[float | None, float | None]:
+    """What the paper prints for a student's encoder and head; its heads stand on one encoder."""
+    if config.scale != "paper":
+        return None, None
+    own = build_config(load_scale("paper"), {}).student.encoder.name
+    encoder, head = config.student.encoder.name, config.student.head.name
+    listed = (declared.encoders.get(encoder), declared.heads.get(head) if encoder == own else None)
+    of_encoder, of_head = (part.paper_parameters if part else None for part in listed)
+    return of_encoder, of_head
 
 
-def _printed(count: float | None) -> str:
-    """As the paper has it: whole millions."""
-    return "" if count is None else f"{count / 1e6:.0f}M"
+def _count(ours: int, paper: float | None) -> str:
+    """Ours, and the paper's as it has it: whole millions."""
+    return f"{ours / 1e6:.1f}M" + ("" if paper is None else f" ({paper / 1e6:.0f}M)")

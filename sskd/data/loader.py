@@ -142,7 +142,9 @@ class Loader:
             image_ids=tuple(image_id for _, image_id in chosen),
         )
 
-    def batches(self, start: int, stop: int, *, workers: int) -> Iterator[Batch]:
+    def batches(
+        self, start: int, stop: int, *, workers: int, pinned: bool = False
+    ) -> Iterator[Batch]:
         """The batches of the steps ``start <= step < stop``, in order.
 
         Args:
@@ -150,6 +152,9 @@ class Loader:
             stop: Step after the last.
             workers: Processes that prepare batches ahead, one thread each; 0 prepares each batch
                 here when it is asked for. The batches do not depend on it.
+            pinned: Whether workers' batches come in pinned memory, from which ``Batch.to`` copies
+                to a CUDA device without waiting; needs one. A batch that is prepared here does
+                not: pinning it would be another copy to wait for.
 
         Raises:
             ValueError: As ``batch`` does.
@@ -162,14 +167,15 @@ class Loader:
             batch_size=None,
             num_workers=workers,
             collate_fn=_unchanged,
-            pin_memory=torch.cuda.is_available(),
+            pin_memory=pinned,
             worker_init_fn=_start_worker,
             generator=torch.Generator(),  # otherwise it draws from the global one
         )
         for batch in ahead:
             if isinstance(batch, str):
                 raise ValueError(batch)
-            yield batch
+            # Pinning makes lists of the tuples inside in older versions of PyTorch.
+            yield batch._replace(targets=tuple(batch.targets), image_ids=tuple(batch.image_ids))
 
     def _image_ids(self, part: "_Part", step: int) -> list[int]:
         size = len(part.data.images)

@@ -164,7 +164,12 @@ class _Training:
         groups, device = state.optimizer.param_groups, state.accelerator.device
         began = time.perf_counter() - state.seconds
         state.model.train()
-        batches = self.loader.batches(state.step, training.steps, workers=runtime.data_workers)
+        batches = self.loader.batches(
+            state.step,
+            training.steps,
+            workers=runtime.data_workers,
+            pinned=device.type == "cuda",
+        )
         with StopRequests() as stop:
             for index in range(state.step, training.steps):
                 with record_function("sskd data"):

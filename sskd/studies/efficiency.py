@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sskd.config import load_yaml
 from sskd.studies.declaration import Source
 
-__all__ = ["EFFICIENCY", "Efficiency", "Encoder", "Quantities", "load_efficiency"]
+__all__ = ["EFFICIENCY", "Efficiency", "Listed", "Quantities", "load_efficiency"]
 
 EFFICIENCY = "efficiency"
 """What commands and the report's file call it."""
@@ -43,11 +43,12 @@ class Both(_Part):
     student: Quantities
 
 
-class Encoder(_Part):
-    """An encoder in the list of models."""
+class Listed(_Part):
+    """An encoder or a head in the list of models."""
 
     paper_parameters: Amount | None = None
-    """Of the encoder alone; none where the paper prints none."""
+    """As the paper's table 5 prints them: an encoder's are of it alone, a head's of what it does
+    not say; none where it prints none."""
 
 
 class Efficiency(_Part):
@@ -58,9 +59,9 @@ class Efficiency(_Part):
     claim: str
     paper: Both
     notes: tuple[str, ...] = ()
-    encoders: dict[str, Encoder]
+    encoders: dict[str, Listed]
     """Of the students in the list of models."""
-    heads: tuple[str, ...]
+    heads: dict[str, Listed]
     """The same for heads."""
 
 

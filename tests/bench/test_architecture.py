@@ -36,6 +36,7 @@ def test_the_meta_device_tells_what_the_processor_does(role):
     told = describe(config, size=(64, 96), classes=5)
     model = InstanceSegmenter(config, num_classes=5)
     assert told.encoder_parameters == num_parameters(model.encoder)
+    assert told.head_parameters == num_parameters(model.head)
     assert told.activation_bytes == saved_bytes(model, torch.zeros(1, 3, 64, 96))
     del model.projection
     assert told.parameters == num_parameters(model)
@@ -65,6 +66,20 @@ def test_encoders_have_the_parameters_of_table_5(encoder):
     with torch.device("meta"):
         ours = num_parameters(build_encoder(without_weights(model).encoder))
     assert ours == pytest.approx(paper, rel=0.04)
+
+
+def test_no_reading_gives_the_heads_the_parameters_of_table_5():
+    """The FPN's are fewer than its encoder's; neither the head alone nor the student has them."""
+    declared = load_efficiency(Path("/nowhere"))
+    encoder = declared.encoders["dinov2-small"].paper_parameters
+    assert declared.heads["fpn"].paper_parameters < encoder
+    assert declared.heads["dpt"].paper_parameters == encoder
+    config = model_of("paper", "student")
+    for name, alone, whole in (("fpn", 8_366_272, 44_883_785), ("dpt", 18_004_416, 54_521_929)):
+        head = config.head.model_copy(update={"name": name})
+        told = describe(config.model_copy(update={"head": head}), size=(56, 56))
+        assert (told.head_parameters, told.parameters) == (alone, whole)
+        assert alone < declared.heads[name].paper_parameters < whole
 
 
 def test_the_size_at_test_time():
@@ -99,5 +114,6 @@ def test_the_papers_teacher_has_the_papers_parameters():
 def test_the_small_teacher_is_of_the_same_families():
     told = describe(build_config(load_scale("small"), {}).teacher, size=(64, 64))
     assert told.parameters == 204_354_414
+    assert told.head_parameters is None
     assert told.flops > 0
     assert told.activation_bytes > 0

@@ -1,10 +1,15 @@
 """The benchmarks on problems too small to mean anything."""
 
 import json
+import math
+import os
+import subprocess
+import sys
 
 import pytest
 
 from sskd.bench import contrastive as contrastive_bench
+from sskd.bench.step import PARTS
 
 
 @pytest.fixture
@@ -59,10 +64,39 @@ def test_a_step_divides_into_its_parts(sskd, tmp_path):
     ]  # fmt: skip
     assert sum(shares.values()) == pytest.approx(1)
     assert min(shares.values()) > 0
+    assert list(numbers["losses"]) == ["loss", "loss_sup", "loss_semi", "loss_pxl"]
+    assert all(map(math.isfinite, numbers["losses"].values()))
     assert numbers["images_a_step"] == 8
     assert "8 images of 96x96 a step" in done.stdout
     assert numbers["assembled_seconds"] > 0
     assert "of the libraries' own parts" in done.stdout
+
+
+@pytest.mark.slow
+def test_a_step_of_the_papers_student_fits_into_12_gb(tmp_path):
+    """On two cores, in a process of its own, where no hub can be reached: minutes."""
+    settings = (
+        *("stages.transfer.labeled_batch=1", "stages.transfer.unlabeled_batch=1"),
+        *("runtime.device=cpu", "numerics.threads=2"),
+        "runtime.data_workers=0",  # the memory of all of it is that of one process
+    )
+    command = [
+        *(sys.executable, "-m", "sskd", "bench", "step", "--scale", "paper", "--json", "out.json"),
+        *("--steps", "1", "--warm-up", "0"),
+        *(word for setting in settings for word in ("--set", setting)),
+    ]
+    nowhere = {"HF_HOME": str(tmp_path / "hub"), "HF_ENDPOINT": "http://127.0.0.1:9"}
+    done = subprocess.run(
+        command, cwd=tmp_path, env=os.environ | nowhere, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    numbers = json.loads((tmp_path / "out.json").read_text())
+    assert (numbers["crop"], numbers["images_a_step"]) == ([512, 1024], 2)
+    assert list(numbers["losses"]) == ["loss", "loss_sup", "loss_semi", "loss_pxl"]
+    assert all(0 < loss < math.inf for loss in numbers["losses"].values())
+    assert numbers["peak_memory_bytes"] < 12e9
+    parts = [line.split("  ")[0] for line in done.stdout.splitlines() if line.endswith("%")]
+    assert parts == list(PARTS)
 
 
 def test_a_step_is_compared_with_negatives_of_the_batch_only(sskd):

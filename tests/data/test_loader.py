@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from coco_files import content, square
+from torch.utils.data._utils import pin_memory
 
 from sskd.config import ViewsConfig
 from sskd.data.coco import CocoData, load_coco
@@ -110,6 +111,51 @@ def test_workers_give_the_same_batches(sets: tuple[CocoData, CocoData], workers:
     assert len(parallel) == 6
     for step, batch in enumerate(parallel, start=3):
         assert _same(batch, loader.batch(step))
+
+
+def _tensors(batch: Batch) -> list[torch.Tensor]:
+    views = [batch.weak, batch.strong, batch.weak_to_strong]
+    return views + [tensor for targets in batch.targets for tensor in targets]
+
+
+def test_pinning_reaches_every_tensor_of_a_batch(
+    sets: tuple[CocoData, CocoData], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PyTorch's own walk through a batch, which a CPU alone would leave out."""
+    pinned = []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: pinned.append(self) or self)
+    batch = _loader(*sets).batch(0)
+    assert _same(pin_memory.pin_memory(batch), batch)
+    assert [*map(id, pinned)] == [*map(id, _tensors(batch))]
+
+
+@pytest.mark.parametrize("pinned", [False, True])
+def test_workers_pin_when_they_are_asked_to(
+    sets: tuple[CocoData, CocoData], monkeypatch: pytest.MonkeyPatch, pinned: bool
+) -> None:
+    batch = _loader(*sets).batch(0)
+    asked = []
+
+    def ahead(*_: object, **options: Any) -> list[Batch]:
+        asked.append(options["pin_memory"])
+        lists: Any = batch._replace(targets=[*batch.targets], image_ids=[*batch.image_ids])
+        return [lists]
+
+    monkeypatch.setattr("sskd.data.loader.DataLoader", ahead)
+    (given,) = _loader(*sets).batches(0, 1, workers=1, pinned=pinned)
+    assert asked == [pinned]
+    assert isinstance(given.targets, tuple)
+    assert _same(given, batch)
+
+
+@pytest.mark.gpu
+def test_pinned_batches_of_workers_arrive_on_the_gpu(sets: tuple[CocoData, CocoData]) -> None:
+    loader = _loader(*sets)
+    for step, batch in enumerate(loader.batches(0, 4, workers=2, pinned=True)):
+        assert all(tensor.is_pinned() for tensor in _tensors(batch) if tensor.numel())
+        moved = batch.to(torch.device("cuda"))
+        assert all(tensor.is_cuda for tensor in _tensors(moved))
+        assert _same(moved.to(torch.device("cpu")), loader.batch(step))
 
 
 @pytest.mark.parametrize("workers", [0, 1])

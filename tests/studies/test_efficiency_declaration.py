@@ -20,6 +20,10 @@ def test_encoders_and_heads_are_ours():
     declared = load_efficiency(Path("/nowhere"))
     assert set(declared.encoders) <= set(get_args(EncoderConfig.model_fields["name"].annotation))
     assert set(declared.heads) == set(get_args(HeadConfig.model_fields["name"].annotation))
+    assert {name: head.paper_parameters for name, head in declared.heads.items()} == {
+        "dpt": 22e6,
+        "fpn": 18e6,
+    }
 
 
 def test_a_broken_file_of_the_working_directory_is_one_line(tmp_path):
