@@ -19,8 +19,8 @@ from filelock import FileLock
 
 from sskd.data.datasets import add_dataset, check_name
 from sskd.data.descriptions import DataSet
-from sskd.data.images import stored_size, upright_size
-from sskd.data.instance_maps import Region, check_end, decode_map, encode_regions
+from sskd.data.images import check_end, stored_size, upright_size
+from sskd.data.instance_maps import Region, decode_map, encode_regions
 from sskd.types import Progress
 
 __all__ = ["Pair", "Source", "add_converted", "find_pairs"]

@@ -10,8 +10,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sskd.config import digest, nearest
-from sskd.data.images import picture_files
-from sskd.data.instance_maps import check_end
+from sskd.data.images import check_end, picture_files
 
 __all__ = [
     "DataSet",
@@ -161,7 +160,7 @@ def check_pictures(dataset: DataSet) -> None:
     """Look for the picture that makes a data set another one than was added.
 
     Raises:
-        ValueError: If a picture is gone, or a PNG is cut off; the first one.
+        ValueError: If a picture is gone, or one is cut off; the first one.
     """
     for _, names, folder in _contents(dataset):
         for path in (folder / name for name in names):

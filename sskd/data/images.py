@@ -4,6 +4,7 @@ A camera may store a picture on its side and say so in EXIF. Annotation tools di
 they honour that, and the size in the COCO file tells which one drew the masks.
 """
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,10 +13,12 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-__all__ = ["check_header", "picture_files", "read_rgb", "stored_size", "upright_size"]
+__all__ = ["check_end", "check_header", "picture_files", "read_rgb", "stored_size", "upright_size"]
 
 _ORIENTATION = 0x0112
 _SIDEWAYS = (5, 6, 7, 8)
+_ENDS = {".png": b"IEND\xaeB`\x82", ".jpg": b"\xff\xd9", ".jpeg": b"\xff\xd9"}
+"""A whole file's last bytes: a PNG's end chunk, name and checksum, or a JPEG's end marker."""
 _SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
 
@@ -45,14 +48,41 @@ def upright_size(path: Path) -> tuple[int, int]:
 
 
 def check_header(path: Path, *, height: int, width: int) -> None:
-    """Check that a picture opens and has the stated size; only a PNG is decoded.
+    """Check that a picture opens, has the stated size and an end; only a PNG is decoded.
 
     Raises:
-        ValueError: If the file is missing, no picture, a broken PNG, of floating-point pixels, or
-            of another size both as stored and as shown.
+        ValueError: If the file is missing, no picture, a broken PNG, cut off, of floating-point
+            pixels, or of another size both as stored and as shown.
     """
     with _opened(path) as picture:
         _turns(picture, path, height=height, width=width)
+    check_end(path)
+
+
+def check_end(path: Path) -> None:
+    """Check that a PNG or JPEG file is not cut off; other files pass.
+
+    Its last bytes tell. Only a JPEG without an end marker is decoded: decoders forgive some.
+
+    Raises:
+        ValueError: If its end is missing, or it cannot be read.
+    """
+    end = _ENDS.get(path.suffix.lower())
+    if end is None:
+        return
+    try:
+        with path.open("rb") as file:
+            file.seek(0, io.SEEK_END)
+            file.seek(-min(64, file.tell()), io.SEEK_END)
+            tail = file.read()
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
+    if end in tail:
+        return
+    kind = "PNG" if end == _ENDS[".png"] else "JPEG"
+    if kind == "JPEG" and _decodes(path):
+        return
+    raise ValueError(f"{path}: truncated {kind}: its end is missing; unpack or copy it again")
 
 
 def read_rgb(path: Path, *, height: int, width: int) -> UInt8[np.ndarray, "h w 3"]:
@@ -71,6 +101,15 @@ def read_rgb(path: Path, *, height: int, width: int) -> UInt8[np.ndarray, "h w 3
             return _to_rgb(ImageOps.exif_transpose(picture) if turns else picture)
         except Exception as error:  # decoders of foreign bytes fail in any way they like
             raise ValueError(f"{path}: unreadable image: {_one_line(error)}") from None
+
+
+def _decodes(path: Path) -> bool:
+    try:
+        with Image.open(path) as picture:
+            picture.load()
+    except Exception:  # decoders of foreign bytes fail in any way they like
+        return False
+    return True
 
 
 @contextmanager

@@ -6,7 +6,6 @@ with their number, and an instance in several parts is one mask.
 
 import io
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,10 +13,7 @@ from jaxtyping import Int64
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-__all__ = ["Region", "check_end", "decode_map", "encode_regions"]
-
-_END = b"IEND\xaeB`\x82"
-"""The last eight bytes of a whole PNG file: its end chunk's name and checksum."""
+__all__ = ["Region", "decode_map", "encode_regions"]
 
 
 class Region(NamedTuple):
@@ -26,25 +22,6 @@ class Region(NamedTuple):
     category: int
     crowd: bool
     """Whether it is a group that nobody told apart."""
-
-
-def check_end(path: Path) -> None:
-    """Check that a PNG file is not cut off, without decoding it; other files pass.
-
-    Raises:
-        ValueError: If its end is missing, or it cannot be read.
-    """
-    if path.suffix.lower() != ".png":
-        return
-    try:
-        with path.open("rb") as file:
-            file.seek(0, io.SEEK_END)
-            file.seek(-min(64, file.tell()), io.SEEK_END)
-            tail = file.read()
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
-    if _END not in tail:
-        raise ValueError(f"{path}: truncated PNG: its end is missing; unpack or copy it again")
 
 
 def decode_map(content: bytes, *, mode: str) -> np.ndarray:

@@ -23,7 +23,7 @@ from PIL import Image
 from sskd.data.cityscapes import CLASSES, instance_ids_of
 from sskd.data.coco import CocoData
 from sskd.data.descriptions import DataSet
-from sskd.data.instance_maps import check_end
+from sskd.data.images import check_end
 from sskd.data.segmentations import decode
 from sskd.engine.predict import Detections
 from sskd.types import Progress

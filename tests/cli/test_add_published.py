@@ -176,6 +176,13 @@ def test_mistakes_in_ade20k_name_the_file(sskd, workplace, change, says):
     assert str(root / ROOM_MAP) in line
 
 
+def test_a_picture_of_ade20k_that_is_cut_off(sskd, workplace):
+    (path, *_) = (write_ade20k(workplace / "rooms") / "images" / "training").iterdir()
+    _cut(path)
+    line = mistake(sskd("data", "add-ade20k", "rooms"))
+    assert line.startswith(f"error: {path}: truncated JPEG: its end is missing; ")
+
+
 def test_a_repaired_tree_goes_on_and_leaves_nothing_behind(sskd, workplace):
     root = write_cityscapes(workplace / "city")
     _relabel(root / CITY_MAP, 40)
