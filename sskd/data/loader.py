@@ -21,6 +21,7 @@ from sskd.data.coco import CocoData
 from sskd.data.segmentations import RunLengths, decode
 from sskd.data.shares import WHOLE, Share
 from sskd.data.views import make_views
+from sskd.signals import ignore_stops
 from sskd.types import Batch, Targets
 
 __all__ = ["CACHE_BYTES", "Loader"]
@@ -275,6 +276,7 @@ def _unchanged(batch: Any) -> Any:
 
 
 def _start_worker(_: int) -> None:
+    ignore_stops()  # one that died of a job's SIGTERM would fail the step that is to be finished
     torch.set_num_threads(1)  # workers times threads must not exceed the cores
     worker = get_worker_info()
     assert worker is not None

@@ -1,4 +1,8 @@
-"""Child processes that neither outlive their parent nor hear the terminal's Ctrl-C."""
+"""Child processes that neither outlive their parent nor hear what is sent to a whole job.
+
+Ctrl-C reaches all processes of a terminal, a scheduler's SIGTERM all of a job. Only the first of
+them listens. It asks its children by another signal, once, and kills one that takes too long.
+"""
 
 import multiprocessing
 import os
@@ -6,21 +10,30 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
 
-__all__ = ["fate", "live_as_child", "share_of_gpus", "without_ctrl_c"]
+from sskd.signals import STOPS, ignore_stops
+
+__all__ = ["ASK", "ask_to_end", "fate", "live_as_child", "share_of_gpus", "without_stops"]
+
+ASK: int = getattr(signal, "SIGUSR2", signal.SIGTERM)
+"""From a parent to its child. It ends the child at once, but for a step of training."""
 
 
 @contextmanager
-def without_ctrl_c() -> Iterator[None]:
-    """A process started within never sees Ctrl-C, which goes to all of a terminal's processes.
+def without_stops() -> Iterator[None]:
+    """A process started within hears no signal to stop until ``live_as_child``.
 
-    Until its own code begins it imports for seconds, and would end with a traceback.
+    Until then it imports for seconds, and would die of it, which looks like a failure.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+    resource_tracker.ensure_running()  # where this starts it, it unblocks some of them
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
     try:
         yield
     finally:
@@ -29,10 +42,17 @@ def without_ctrl_c() -> Iterator[None]:
 
 def live_as_child() -> None:
     """What a child begins with: its parent decides when it ends, and takes it along."""
-    for name in ("SIGINT", "SIGHUP", "SIGUSR1"):  # what a terminal or a job sends to all at once
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    ignore_stops()
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)  # its own children are not ours to mask
     threading.Thread(target=_die_with_parent, daemon=True).start()
+
+
+def ask_to_end(process: BaseProcess) -> None:
+    """Let a child save what it does and end; nothing if it has ended. To be said once."""
+    if process.is_alive():
+        assert process.pid is not None
+        os.kill(process.pid, ASK)  # not reaped yet, so the number is still its own
 
 
 def fate(code: int | None) -> str:

@@ -2,17 +2,22 @@
 
 import signal
 import threading
+import time
 from types import FrameType, TracebackType
 from typing import Any
 
-__all__ = ["StopRequests"]
+from sskd.engine.children import ASK
+from sskd.signals import STOPS, is_repeat
 
-SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
-"""Ctrl-C; what ends a job; a lost terminal; what Slurm sends ahead of the end, if asked to."""
+__all__ = ["StopRequests"]
 
 
 class StopRequests:
     """Within this context a first signal is noted; a second one does at once what it always does.
+
+    What comes within a second of the first, of whatever kind, is the same request. Leaving the
+    context obeys what was noted, before an error that is on its way: a job that is asked to end
+    must not go on to something else, and the next launch meets the error again.
 
     Signals that were ignored still are. Python delivers them to the main thread, so in any other
     thread this does nothing.
@@ -20,6 +25,7 @@ class StopRequests:
 
     def __init__(self) -> None:
         self._asked: int | None = None
+        self._since = 0.0
         self._before: dict[int, Any] = {}
 
     @property
@@ -41,9 +47,8 @@ class StopRequests:
 
     def __enter__(self) -> "StopRequests":
         if threading.current_thread() is threading.main_thread():
-            for name in SIGNALS:
-                number = getattr(signal, name, None)
-                if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            for number in {*STOPS, ASK}:
+                if signal.getsignal(number) is not signal.SIG_IGN:
                     self._before[number] = signal.signal(number, self._receive)
         return self
 
@@ -54,14 +59,15 @@ class StopRequests:
         trace: TracebackType | None,
     ) -> None:
         self._restore()
-        if error is None and self._asked is not None:
+        if self._asked is not None and not isinstance(error, KeyboardInterrupt):
             signal.raise_signal(self._asked)  # it came with the last step
 
     def _receive(self, number: int, _: FrameType | None) -> None:
-        if self.asked:
+        if not self.asked:
+            self._asked, self._since = number, time.monotonic()
+        elif not is_repeat(self._since):
             self._restore()
             signal.raise_signal(number)
-        self._asked = number
 
     def _restore(self) -> None:
         for number, handler in self._before.items():

@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
-from sskd.engine.children import fate, live_as_child, without_ctrl_c
+from sskd.engine.children import ask_to_end, fate, live_as_child, without_stops
 from sskd.engine.errors import RunStopped
 from sskd.engine.stop_requests import StopRequests
 
@@ -58,8 +58,8 @@ def train_together(
     """Call ``work(*args, log=..., progress=...)`` in ``count`` new processes at once.
 
     Within, ``torch.distributed`` is about to be set up by the environment, as ``torchrun`` does it.
-    A signal to stop is handed to the first of them, and does here what it always does once that
-    one has ended; a second signal does not wait.
+    They hear no signal to stop. One that comes here is handed to the first of them, and does here
+    what it always does once that one has ended; a second signal does not wait.
 
     Args:
         work: Found again by its name in the other processes.
@@ -96,7 +96,7 @@ def train_together(
                     args=(theirs, environment | {"RANK": str(index), "LOCAL_RANK": str(index)}),
                     name=f"sskd-process-{index}",
                 )
-                with without_ctrl_c():
+                with without_stops():
                     process.start()
                 theirs.close()
                 ours.send((work, args))
@@ -151,7 +151,7 @@ def _end(members: "dict[Connection[Any, Any], SpawnProcess]") -> None:
     first, *_ = members.values()
     try:
         if first.is_alive():
-            first.terminate()
+            ask_to_end(first)
             first.join(GRACE_SECONDS)
     finally:  # also where a second signal does not wait
         for process in members.values():

@@ -1,15 +1,18 @@
 """Ctrl-C and SIGTERM only where they do no harm: in a cell's work, not in the middle of the books.
 
-A first signal elsewhere waits until the books are closed; whoever insists with a second one is
-obeyed at once, and the next launch puts things in order.
+A first signal elsewhere waits until the books are closed; whoever insists with a second one, more
+than a second later, is obeyed at once, and the next launch puts things in order.
 """
 
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
+
+from sskd.signals import STOPS, is_repeat
 
 __all__ = ["Interrupts", "Terminated"]
 
@@ -28,17 +31,16 @@ class Interrupts:
 
     def __init__(self) -> None:
         self._allowed = False
+        self._last: float | None = None
         self._waiting: KeyboardInterrupt | None = None
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "Interrupts":
         if threading.current_thread() is threading.main_thread():
-            for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"):
-                number = getattr(signal, name, None)
+            for number in STOPS:
                 # nohup ignores SIGHUP, and means it.
-                if number is not None and not (
-                    name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN
-                ):
+                ignored = signal.getsignal(number) is signal.SIG_IGN
+                if not (ignored and number.name == "SIGHUP"):
                     self._before[number] = signal.signal(number, self._receive)
         return self
 
@@ -80,7 +82,9 @@ class Interrupts:
             raise waiting
 
     def _receive(self, number: int, _: FrameType | None) -> None:
-        insists = self._waiting is not None
+        if self._last is not None and is_repeat(self._last):
+            return  # the same request
+        insists, self._last = self._last is not None, time.monotonic()
         error = KeyboardInterrupt() if number == signal.SIGINT else Terminated()
         if self._allowed or insists:
             # What runs now is left; what follows is putting things in order.

@@ -18,7 +18,7 @@ from typing import Any
 
 from sskd.config import Config
 from sskd.engine import together
-from sskd.engine.children import fate, live_as_child, share_of_gpus, without_ctrl_c
+from sskd.engine.children import ask_to_end, fate, live_as_child, share_of_gpus, without_stops
 
 __all__ = ["Ended", "Pool", "Progressed", "describe"]
 
@@ -115,18 +115,21 @@ class Pool:
         self.end()
 
     def end(self) -> None:
-        """End all workers now, in the middle of whatever they do."""
+        """End all workers now, in the middle of whatever they do but a step of training."""
         workers = [*self._idle, *self._busy.values()]
         self._idle, self._busy = [], {}
-        for worker in workers:
-            worker.process.terminate()
-        deadline = time.monotonic() + GRACE_SECONDS
-        for worker in workers:
-            worker.process.join(max(0.0, deadline - time.monotonic()))
-            if worker.process.is_alive():
-                worker.process.kill()
+        try:
+            for worker in workers:
+                ask_to_end(worker.process)
+            deadline = time.monotonic() + GRACE_SECONDS
+            for worker in workers:
+                worker.process.join(max(0.0, deadline - time.monotonic()))
+        finally:  # also where a second signal does not wait
+            for worker in workers:
+                if worker.process.is_alive():
+                    worker.process.kill()
                 worker.process.join()
-            worker.connection.close()
+                worker.connection.close()
 
     def _start(self) -> "_Worker":
         place = self._places.pop(0)
@@ -135,7 +138,7 @@ class Pool:
         process = self._context.Process(
             target=_work, args=(theirs, self._run_cell, self._home, gpus), name="sskd-worker"
         )
-        with without_ctrl_c():
+        with without_stops():
             process.start()
         theirs.close()
         return _Worker(process, ours, place)

@@ -1,3 +1,6 @@
+import multiprocessing
+import os
+import signal
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -156,6 +159,19 @@ def test_pinned_batches_of_workers_arrive_on_the_gpu(sets: tuple[CocoData, CocoD
         moved = batch.to(torch.device("cuda"))
         assert all(tensor.is_cuda for tensor in _tensors(moved))
         assert _same(moved.to(torch.device("cpu")), loader.batch(step))
+
+
+def test_workers_leave_a_jobs_signals_to_the_training(sets: tuple[CocoData, CocoData]) -> None:
+    loader = _loader(*sets)
+    batches = loader.batches(0, 8, workers=1)
+    found = [next(batches)]
+    (worker,) = multiprocessing.active_children()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+        assert worker.pid is not None
+        os.kill(worker.pid, number)
+    found += batches
+    assert len(found) == 8
+    assert all(_same(batch, loader.batch(step)) for step, batch in enumerate(found))
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -174,7 +174,8 @@ def insist(*, log: Any, progress: Callable[..., None]) -> None:
         time.sleep(50)
 
 
-def test_a_second_stop_does_not_wait(outer_handler: None):
+def test_a_second_stop_does_not_wait(outer_handler: None, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("sskd.signals.REPEAT_SECONDS", 0.0)
     began = time.monotonic()
     with pytest.raises(Asked):
         train_together(

@@ -1,9 +1,12 @@
 import os
 import signal
 import threading
+from collections.abc import Callable
 
 import pytest
 
+from sskd.engine.errors import RunStopped
+from sskd.engine.stop_requests import StopRequests
 from sskd.studies.interrupts import Interrupts, Terminated
 
 
@@ -38,6 +41,7 @@ def test_a_polite_end_is_told_from_ctrl_c(number):
 def before_the_work(done: list[str]) -> None:
     with Interrupts() as interrupts:
         send()
+        send()
         done.append("closed")
         with interrupts.allowed():
             done.append("never")
@@ -57,7 +61,8 @@ def after_it(done: list[str]) -> None:
             with interrupts.allowed():
                 send()
         finally:
-            send()  # somebody impatient
+            send()  # from a wrapper, which got it too
+            send(signal.SIGTERM)
             done.append("closed")
 
 
@@ -69,19 +74,53 @@ def test_the_books_are_closed_first(work):
     assert done == ["closed"]
 
 
-def test_who_insists_is_obeyed():
-    done = []
+def while_the_books_are_open(done: list[str], wait: Callable[[], None]) -> None:
+    with Interrupts():
+        send()
+        done.append("asked")
+        wait()
+        send()
+        done.append("never")
 
-    def work() -> None:
-        with Interrupts():
-            send()
+
+def while_they_are_closed(done: list[str], wait: Callable[[], None]) -> None:
+    with Interrupts() as interrupts:
+        try:
+            with interrupts.allowed():
+                send()
+        finally:
             done.append("asked")
+            wait()
             send()
             done.append("never")
 
+
+@pytest.mark.parametrize("work", [while_the_books_are_open, while_they_are_closed])
+def test_who_insists_a_second_later_is_obeyed(work, monkeypatch):
+    now = 100.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+
+    def wait() -> None:
+        nonlocal now
+        now += 1.1
+
+    done: list[str] = []
     with pytest.raises(KeyboardInterrupt):
-        work()
+        work(done, wait)
     assert done == ["asked"]
+
+
+def test_a_request_in_the_step_of_an_error_ends_the_launch():
+    """It is no failed cell after which the next one begins."""
+
+    def work() -> None:
+        with Interrupts() as interrupts, interrupts.allowed(), StopRequests():
+            send(signal.SIGTERM)
+            raise RunStopped("the loss is not finite")
+
+    with pytest.raises(Terminated) as caught:
+        work()
+    assert isinstance(caught.value.__context__, RunStopped)
 
 
 def test_a_signal_that_found_no_work_is_not_lost():

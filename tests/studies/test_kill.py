@@ -1,3 +1,4 @@
+import os
 import random
 import signal
 import sqlite3
@@ -17,9 +18,10 @@ from sskd.studies.ledger import study_status
 SCRIPT = Path(__file__).with_name("launch.py")
 
 
-def start(home: Path, *, seeds: int, workers: int) -> subprocess.Popen:
+def start(home: Path, *, seeds: int, workers: int, **options: bool) -> subprocess.Popen:
     command = [sys.executable, str(SCRIPT), str(home), str(seeds), str(workers)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, **options)
 
 
 def logged(home: Path) -> int:
@@ -103,6 +105,30 @@ def test_killed_and_interrupted_launches_leave_nothing_behind(home):
     check(home, cells=4)
     # MLflow is not even imported where there is nothing to do.
     assert finish(home, seeds=1, workers=1).splitlines()[-1] == "False 4 0"
+
+
+def test_a_group_that_is_signalled_twice_has_no_failed_cells(home):
+    """Workers leave it to their controller, whoever gets the signal first."""
+    set_options(home, seconds=0.05)
+    process = start(home, seeds=1, workers=2, start_new_session=True)
+    wait_for_metrics(home, process, more_than=4)
+    workers = [
+        child
+        for child in psutil.Process(process.pid).children()
+        if "spawn_main" in str(child.cmdline())
+    ]
+    assert len(workers) == 2
+    for worker in workers:
+        worker.terminate()
+    wait_for_metrics(home, process, more_than=logged(home) + 4)
+    for _ in range(2):
+        os.killpg(process.pid, signal.SIGTERM)
+    output, complaints = process.communicate(timeout=120)
+    assert (process.returncode, complaints) == (130, "")
+    assert "failed" not in output
+    assert "RUNNING" not in statuses(home)
+    (status,) = study_status(home)
+    assert (status.running, status.failed) == (0, 0)
 
 
 @pytest.mark.slow

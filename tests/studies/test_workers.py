@@ -1,6 +1,8 @@
 """What a worker may use of the machine."""
 
+import multiprocessing
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import pytest
 
 from sskd.config import base_for, build_config
 from sskd.engine.children import share_of_gpus
+from sskd.engine.stop_requests import StopRequests
 from sskd.studies.workers import Ended, Pool
 
 
@@ -58,3 +61,33 @@ def test_a_worker_that_dies_leaves_its_gpu_to_the_next(monkeypatch, tmp_path):
             ended += [m for m in pool.wait(1.0) if isinstance(m, Ended)]
     said = {(path.name.partition("-")[0], path.read_text()) for path in tmp_path.iterdir()}
     assert said == {("0", "0"), ("1", "1"), ("2", "0")}
+
+
+def never_end(config, *, home: Path, log, progress) -> None:
+    with StopRequests():
+        progress("work", 1, 1)
+        while True:
+            time.sleep(0.1)
+
+
+class Insisted(Exception):
+    pass
+
+
+def test_who_insists_does_not_wait_for_workers(tmp_path):
+    def insist(*_):
+        raise Insisted
+
+    def work() -> None:
+        with Pool(never_end, tmp_path, 1) as pool:
+            pool.submit("cell", build_config(base_for("tiny", "toycity"), {}))
+            assert pool.wait(60.0)
+            signal.setitimer(signal.ITIMER_REAL, 0.1)
+
+    before = signal.signal(signal.SIGALRM, insist)
+    try:
+        with pytest.raises(Insisted):
+            work()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert not multiprocessing.active_children()
