@@ -77,7 +77,7 @@ def evaluate(
     if data is not None and data != config.data.name:
         _check_classes(val, dataset.name, config.data.name, home)
     settle_process(config.numerics.threads)
-    device = make_accelerator(config).device
+    device = make_accelerator(config, training=False).device
     model = _load_model(found, config, val)
     with tempfile.TemporaryDirectory() as folder, open_display() as display:
         place = cityscapes_results or Path(folder) / "predictions"

@@ -53,16 +53,16 @@ class Materials:
         return load_coco(self.dataset.val_json, self.dataset.val_images)
 
 
-def make_accelerator(config: Config) -> Accelerator:
-    """Device and precision of training as the config says.
+def make_accelerator(config: Config, *, training: bool = True) -> Accelerator:
+    """Device and precision of training as the config says; the device alone for anything else.
 
     Raises:
         ValueError: If the device is not there or cannot train so, or there are fewer than
             processes.
     """
     device, count = config.runtime.device, config.runtime.processes
-    gpus = check_device(config)
-    precision = config.numerics.precision
+    gpus = check_device(config, training=training)
+    precision = config.numerics.precision if training else "no"
     if is_initialized() and AcceleratorState().mixed_precision != precision:
         AcceleratorState._reset_state()  # it is one for the process, whose cells may differ
     # Without a contrastive term its projection learns nothing.
@@ -74,7 +74,7 @@ def make_accelerator(config: Config) -> Accelerator:
     )
 
 
-def check_device(config: Config) -> int:
+def check_device(config: Config, *, training: bool = True) -> int:
     """Check that the device that a config asks for is there; gives the GPUs that it may use.
 
     Raises:
@@ -87,7 +87,7 @@ def check_device(config: Config) -> int:
     gpus = torch.cuda.device_count() if device != "cpu" else 0
     if gpus and count > gpus:
         raise ValueError(f"runtime.processes {count}: each needs a GPU, and {gpus} are here")
-    if config.numerics.precision == "fp16" and not gpus:
+    if training and config.numerics.precision == "fp16" and not gpus:
         # Without the scaling of its gradients, which is for GPUs, small ones are lost.
         raise ValueError("numerics.precision 'fp16' needs a GPU; use 'bf16' or 'no'")
     return gpus

@@ -66,7 +66,7 @@ def perform(stage: Stage, materials: Materials, *, log: StageLog, progress: Prog
 def _compute(
     stage: Stage, slot: Slot, materials: Materials, log: StageLog, progress: Progress
 ) -> StoredStage:
-    accelerator = make_accelerator(materials.config)
+    accelerator = make_accelerator(materials.config, training=False)
     device = str(accelerator.device)
     began = time.perf_counter()
     if stage.kind == "train":

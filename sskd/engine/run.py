@@ -178,7 +178,7 @@ def run_cell(config: Config, *, home: Path, log: "StageLog", progress: Progress)
         stages={stage.name: stage for stage in cell.stages},
     )
     outcomes = [perform(stage, materials, log=log, progress=progress) for stage in cell.stages]
-    device = str(make_accelerator(config).device)
+    device = str(make_accelerator(config, training=False).device)
     result = _result(cell, outcomes) | {
         "environment": environment(device, config.numerics.threads),
         "seconds": time.perf_counter() - began,

@@ -150,6 +150,9 @@ def test_the_real_classes_learn_in_bfloat16(
 def test_16_bits_of_a_small_range_train_on_gpus_only() -> None:
     with pytest.raises(ValueError, match=r"^numerics\.precision 'fp16' needs a GPU; use 'bf16'"):
         check_device(config(numerics__precision="fp16"))
+    # What was trained so elsewhere can be measured here.
+    accelerator = make_accelerator(config(numerics__precision="fp16"), training=False)
+    assert accelerator.device.type == "cpu"
     assert check_device(config(evaluation__precision="fp16")) == 0
 
 
