@@ -127,17 +127,18 @@ def check_launch(cells: Sequence[PlannedCell], plans: Sequence[CellPlan], home: 
 
 
 def _warn_of_imitation(configs: Sequence[Config]) -> None:
-    if all(c.numerics.precision == c.evaluation.precision == "no" for c in configs):
+    if not any("bf16" in (c.numerics.precision, c.evaluation.precision) for c in configs):
         return
     import torch
 
     from sskd.engine.environment import emulates_bf16
 
     gpu = torch.cuda.is_available() and all(c.runtime.device != "cpu" for c in configs)
+    other = "fp16" if gpu else "no"
     if emulates_bf16("cuda" if gpu else "cpu"):
         typer.echo(
-            "warning: this processor imitates bfloat16, tens of times slower than float32; "
-            "--set numerics.precision=no --set evaluation.precision=no does without",
+            f"warning: bfloat16 is imitated {'by this GPU' if gpu else 'here'} and slow; "
+            f"--set numerics.precision={other} --set evaluation.precision={other} does without",
             err=True,
         )
 

@@ -45,13 +45,14 @@ def environment(device: str, threads: int) -> dict[str, Any]:
 
 
 def emulates_bf16(device: str) -> bool:
-    """Whether bfloat16 is imitated there: products take tens of times as long as in float32.
+    """Whether bfloat16 is imitated there: on a CPU, products take tens of times as long.
 
     Args:
         device: Where the tensors would be.
     """
-    slow = ("DEFAULT", "NO AVX", "AVX2")
-    return not device.startswith("cuda") and torch.backends.cpu.get_cpu_capability() in slow
+    if device.startswith("cuda"):
+        return not torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.backends.cpu.get_cpu_capability() in ("DEFAULT", "NO AVX", "AVX2")
 
 
 def settle_process(threads: int) -> None:

@@ -103,7 +103,7 @@ def test_a_processor_that_imitates_a_precision(monkeypatch, capsys, capability, 
 
     assert said() == said(numerics__precision=False) == ""  # YAML's reading of no
     for key in ("numerics__precision", "evaluation__precision"):
-        warned = said(**{key: "bf16"}).startswith("warning: this processor imitates bfloat16")
+        warned = said(**{key: "bf16"}).startswith("warning: bfloat16 is imitated here and slow; ")
         assert warned is slow
 
 
