@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torchvision.ops import box_convert
 
 from sskd.config import Config, base_for, build_config
 from sskd.data import toycity
@@ -116,6 +117,62 @@ def test_steps_lower_the_loss_and_leave_the_frozen_alone(grounded: Settings, nam
         assert torch.equal(model.get_parameter(parameter), values)
     assert frozen
     assert all(p.grad is not None for p in model.projection.parameters())
+
+
+def with_instances_in_boxes(settings: Config) -> Batch:
+    """The batch, with an instance in the surest box of each image."""
+    model = build_model(
+        settings.teacher, classes=CLASSES, generator=torch.Generator().manual_seed(0)
+    )
+    views = batch()
+    with torch.no_grad():
+        boxes = model(views.weak).detection.prompts[:, 0]
+    corners = box_convert(boxes, "cxcywh", "xyxy").clamp(0, 1) * torch.tensor([96, 64, 96, 64])
+    masks = torch.zeros(2, 1, 64, 96, dtype=torch.bool)
+    for mask, (left, top, right, bottom) in zip(masks, corners.round().int(), strict=True):
+        mask[:, top:bottom, left:right] = True
+    return views._replace(targets=tuple(Targets(mask, torch.tensor([0])) for mask in masks))
+
+
+@pytest.mark.parametrize(
+    "name", ["supervised", pytest.param("self_training", marks=pytest.mark.slow)]
+)
+def test_a_sam2_that_is_not_frozen_learns_masks_and_leaves_the_boxes_as_they_are(
+    grounded: Settings, name: str
+) -> None:
+    settings = config(grounded(freeze_segmenter=False), teacher_contrast__weight=0.0)
+    frozen = config(grounded(), teacher_contrast__weight=0.0)
+    views = with_instances_in_boxes(settings)
+    losses, gradients = [], []
+    for one in (frozen, settings):
+        model = build_model(
+            one.teacher, classes=CLASSES, generator=torch.Generator().manual_seed(0)
+        ).train()
+        step = build_step(stages_of(one)[name], one, bank=None)
+        optimizer = torch.optim.AdamW(parameter_groups(model, 1e-3, 0.1, 0.01))
+        before = {n: p.detach().clone() for n, p in model.segmenter.named_parameters()}
+        for _ in range(4):
+            terms = step(model, views, torch.Generator().manual_seed(0))
+            assert terms.contrast is None
+            optimizer.zero_grad()
+            terms.total.backward()
+            gradients.append(
+                {n: p.grad for n, p in model.detector.named_parameters() if p.grad is not None}
+            )
+            optimizer.step()
+            losses.append(float(terms.total.detach()))
+        changed = {
+            n for n, p in model.segmenter.named_parameters() if not torch.equal(p, before[n])
+        }
+        if one is frozen:
+            assert not changed
+    assert {n.split(".")[0] for n in changed} == {
+        *("vision_encoder", "mask_decoder", "prompt_encoder", "no_memory_embedding")
+    }
+    torch.testing.assert_close(gradients[4], gradients[0], rtol=0, atol=0)
+    masks = [both - boxes for boxes, both in zip(losses[:4], losses[4:], strict=True)]
+    assert masks[0] > 1
+    assert masks[3] < 0.95 * masks[0]
 
 
 @pytest.mark.parametrize("freeze_text", [True, False])
