@@ -275,8 +275,7 @@ class _Plan:
 def _model_reads(
     model: ModelConfig | GroundedSamConfig, known_as: Callable[[str], str]
 ) -> dict[str, Any]:
-    """With the content of checkpoints in the place of their names, and no weight of an unread term.
-    """
+    """With checkpoints by their content, and without the weights of a term that is not there."""
     reads: dict[str, Any] = model.model_dump(mode="json")
     if isinstance(model, ModelConfig):
         reads["encoder"]["weights"] = known_as(model.encoder.weights)

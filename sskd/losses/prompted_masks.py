@@ -32,7 +32,9 @@ def prompted_mask_loss(
     mask_weight: float,
     dice_weight: float,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-    """Hold the mask of each box against the instance that the box overlaps most::
+    """Hold the mask of each box against the instance that the box overlaps most.
+
+    ::
 
         L = mean over pairs of  w_mask BCE + w_dice dice
 
@@ -58,8 +60,8 @@ def prompted_mask_loss(
     device, size = mask_logits.device, mask_logits.shape[-2:]
     pairs = [_pairs(own, target) for own, target in zip(boxes, targets, strict=True)]
     counts = [len(places) for places, _ in pairs]
-    groups = [sum(counts[:num_labeled]), sum(counts[num_labeled:])]
-    numbers = processes.mean_numbers([float(count) for count in groups], device)
+    labeled = sum(counts[:num_labeled])
+    numbers = processes.mean_numbers([float(labeled), float(sum(counts) - labeled)], device)
     least = 1 / processes.number()  # one pair in all of the batch
     with torch.autocast(device.type, enabled=False):
         drawn, wanted = [], []
@@ -73,7 +75,7 @@ def prompted_mask_loss(
         losses = mask_weight * cross_entropy + dice_weight * dice
         sup, semi = (
             part.sum() / max(number, least)
-            for part, number in zip(losses.split(groups), numbers, strict=True)
+            for part, number in zip((losses[:labeled], losses[labeled:]), numbers, strict=True)
         )
     return sup, semi
 

@@ -74,6 +74,23 @@ def test_without_pairs_it_is_zero_with_a_gradient(num_labeled: int, target: Targ
         assert (gradient == 0).all()
 
 
+def test_the_mean_of_what_two_processes_have_is_the_loss_of_the_batch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    logits = torch.randn(2, 3, 4, 8, generator=torch.Generator().manual_seed(0))
+    found = boxes((7, 4, 16, 8), (0, 0, 8, 4), (0, 0, 7, 4))
+    prompts = torch.stack([found, found * torch.tensor([[0.0], [1.0], [0.0]])])
+    whole, _ = prompted_mask_loss(logits, prompts, (TWO, TWO), num_labeled=2, **WEIGHTS)
+    # Three pairs of one process and one of the other.
+    monkeypatch.setattr("sskd.processes.number", lambda: 2)
+    monkeypatch.setattr("sskd.processes.mean_numbers", lambda *_: [2.0, 0.0])
+    parts = [
+        prompted_mask_loss(logits[k, None], prompts[k, None], (TWO,), num_labeled=1, **WEIGHTS)[0]
+        for k in (0, 1)
+    ]
+    torch.testing.assert_close((parts[0] + parts[1]) / 2, whole)
+
+
 def test_bfloat16_changes_nothing_inside() -> None:
     logits = torch.randn(1, 1, 4, 8, generator=torch.Generator().manual_seed(0)).bfloat16()
     prompts = boxes((0, 0, 8, 4))[None]
