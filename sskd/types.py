@@ -52,6 +52,9 @@ class BoxPredictions(NamedTuple):
     """Which places in its own sentence name a class."""
     sentence_of: Int[Tensor, " c"]
     """Which sentence names a class."""
+    prompts: Float[Tensor, "b m 4"] | None = None
+    """The boxes that the predictions' masks were drawn in, without gradient, where these masks
+    learn: centre and size, as above; those of no detection without extent."""
 
 
 class Predictions(NamedTuple):

@@ -82,6 +82,8 @@ def grounded(foundation_folders: tuple[Path, Path]) -> Callable[..., dict[str, A
             "box_weight": 5.0,
             "giou_weight": 2.0,
             "class_cost": 2.0,
+            "mask_weight": 5.0,
+            "dice_weight": 5.0,
             "projection": {"dim": 8, "hidden": 16, "layers": 3, "stride": 16},
         } | changes
 

@@ -145,7 +145,7 @@ def test_prompts_are_free_names_and_replaced_as_a_whole() -> None:
         ({"teacher.nms_iou": 2}, r"^teacher\.nms_iou: .* got 2$"),
         ({"teacher.box_treshold": 0.1}, r"did you mean 'teacher\.box_threshold'"),
         ({"teacher": {"kind": "grounded"}}, r"^teacher\.kind: unknown 'grounded'; did you mean"),
-        ({"teacher.freeze_segmenter": False}, r"^teacher\.freeze_segmenter: "),
+        ({"teacher.freeze_segmenter": "no"}, r"^teacher\.freeze_segmenter: .* got 'no'$"),
     ],
 )
 def test_mistakes_about_a_grounded_teacher_are_one_line(

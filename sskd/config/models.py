@@ -115,8 +115,8 @@ class GroundedSamConfig(Frozen):
     freeze_text: bool
     freeze_backbone: bool
     """Of the detector."""
-    freeze_segmenter: Literal[True]
-    """SAM 2 keeps its weights: the set loss is of boxes and does not reach it."""
+    freeze_segmenter: bool
+    """Whether SAM 2 keeps its weights; if not, the set loss is of the masks in the boxes, too."""
     class_weight: Weight
     """Of the focal loss of tokens, in the set loss on boxes."""
     box_weight: Weight
@@ -124,6 +124,10 @@ class GroundedSamConfig(Frozen):
     giou_weight: Weight
     class_cost: Weight
     """Of the focal cost of tokens, in the matching."""
+    mask_weight: Weight = 5.0
+    """Of the cross-entropy of masks; read, as is the next one, where SAM 2 learns. The defaults are
+    for cells from before there was a key."""
+    dice_weight: Weight = 5.0
     projection: ProjectionConfig
 
     @property

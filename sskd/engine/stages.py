@@ -275,12 +275,15 @@ class _Plan:
 def _model_reads(
     model: ModelConfig | GroundedSamConfig, known_as: Callable[[str], str]
 ) -> dict[str, Any]:
-    """With the content of checkpoints in the place of their names."""
+    """With checkpoints by their content, and without the weights of a term that is not there."""
     reads: dict[str, Any] = model.model_dump(mode="json")
     if isinstance(model, ModelConfig):
         reads["encoder"]["weights"] = known_as(model.encoder.weights)
-    elif model.weights == "pretrained":
+        return reads
+    if model.weights == "pretrained":
         reads |= {"detector": known_as(model.detector), "segmenter": known_as(model.segmenter)}
+    if model.freeze_segmenter:
+        del reads["mask_weight"], reads["dice_weight"]
     return reads
 
 

@@ -35,7 +35,8 @@ _NOWHERE = -50.0
 class GroundedSam(InstanceModel):
     """Boxes from mm-Grounding-DINO, prompted by the class names; masks from SAM 2; in series.
 
-    Score and class are the detector's. It learns from boxes; SAM 2 never learns.
+    Score and class are the detector's. It learns from boxes; SAM 2, unless it is frozen, from the
+    masks that it draws in the surest of them. Boxes do not learn from masks.
 
     How the contrastive term attaches is in no source, so the choice is ours: embeddings are
     projected from the last encoder feature, at the projection's stride; masks are SAM 2's of the
@@ -93,17 +94,20 @@ class GroundedSam(InstanceModel):
 
         Args:
             images: Normalised with ImageNet's mean and standard deviation, of any size.
-            embeddings: Whether to project pixels, and in training to draw masks at all.
+            embeddings: Whether to project pixels, and in training with a frozen SAM 2 to draw masks
+                at all.
 
         Returns:
-            Masks on SAM 2's own square grid, over the whole image; in training without
-            ``embeddings`` there is none.
+            Masks on SAM 2's own square grid, over the whole image, with gradient where it learns;
+            in training with a frozen SAM 2 and without ``embeddings`` there is none.
         """
+        learning = self.training and not self.settings.freeze_segmenter
+        prompts = None
         outputs = self.detect(images)
         layers = self._layers(outputs)
         boxes = layers[-1].boxes.detach().flatten(1, 2)
         scores = self._scores(layers[-1]).detach()
-        if embeddings or not self.training:
+        if embeddings or learning or not self.training:
             chosen = choose(
                 boxes,
                 scores,
@@ -115,6 +119,8 @@ class GroundedSam(InstanceModel):
             empty = chosen.scores.amax(-1) == 0
             mask_logits = mask_logits.masked_fill(empty[..., None, None], _NOWHERE)
             scores = chosen.scores
+            if learning:
+                prompts = chosen.boxes.masked_fill(empty[..., None], 0.0)
         else:
             mask_logits, scores = boxes.new_zeros(len(boxes), 0, 1, 1), scores[:, :0]
         return Predictions(
@@ -122,7 +128,7 @@ class GroundedSam(InstanceModel):
             class_logits=functional.pad(scores.logit(), (0, 1)),
             pixel_embeddings=self._project(outputs, images) if embeddings else None,
             auxiliary=(),
-            detection=self._detection(layers) if self.training else None,
+            detection=self._detection(layers, prompts) if self.training else None,
         )
 
     def embed(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d hp wp"]:
@@ -136,11 +142,12 @@ class GroundedSam(InstanceModel):
         return class_logits[..., :-1].sigmoid()
 
     def encoders(self) -> tuple[nn.Module, ...]:
-        """The detector's image and text encoders."""
-        return self.detector.model.backbone, self.detector.model.text_backbone
+        """The detector's image and text encoders, and SAM 2's where it learns."""
+        own = (self.detector.model.backbone, self.detector.model.text_backbone)
+        return own if self.settings.freeze_segmenter else (*own, self.segmenter.vision_encoder)
 
     def reloaded(self) -> tuple[str, ...]:
-        """What is frozen, SAM 2 first of all; random weights are not loaded, so they are kept."""
+        """What is frozen; random weights are not loaded, so they are kept."""
         return tuple(self._frozen_names()) if self.settings.weights == "pretrained" else ()
 
     def detect(self, images: Float[Tensor, "b 3 h w"]) -> tuple[Any, ...]:
@@ -148,7 +155,6 @@ class GroundedSam(InstanceModel):
         own = [ids[:length] for ids, length in zip(self.input_ids, self.lengths, strict=True)]
         return read_sentences(self.detector, _resize(images, self._detector_input(images)), own)
 
-    @torch.no_grad()
     def draw(
         self, images: Float[Tensor, "b 3 h w"], boxes: Float[Tensor, "b m 4"]
     ) -> Float[Tensor, "b m hm wm"]:
@@ -159,22 +165,22 @@ class GroundedSam(InstanceModel):
             boxes: Centre and size, in units of the image's sides.
         """
         side = int(self.segmenter.config.prompt_encoder_config.image_size)
-        encoded = self.segmenter.get_image_embeddings(_resize(images, (side, side)))
         corners = box_convert(boxes, "cxcywh", "xyxy").clamp(0, 1) * side
-        masks = [
-            self.segmenter(
-                image_embeddings=encoded, input_boxes=part, multimask_output=False
-            ).pred_masks[:, :, 0]
-            for part in corners.split(_BOXES_AT_ONCE, dim=1)
-        ]
+        image: dict[str, Any] = {"pixel_values": _resize(images, (side, side))}
+        masks = []
+        for part in corners.split(_BOXES_AT_ONCE, dim=1):
+            found = self.segmenter(**image, input_boxes=part, multimask_output=False)
+            # Not its get_image_embeddings, through which no gradient flows.
+            image = {"image_embeddings": found.image_embeddings}
+            masks.append(found.pred_masks[:, :, 0])
         return torch.cat(masks, dim=1)
 
     def _layers(self, outputs: Sequence[Any]) -> tuple[BoxLayer, ...]:
         """The last decoder layer; while it learns the proposals and all layers."""
         return box_layers(self.detector, outputs, self.tokens, every=self.training)
 
-    def _detection(self, layers: tuple[BoxLayer, ...]) -> BoxPredictions:
-        return BoxPredictions(layers, self.tokens, self.class_tokens, self.sentence_of)
+    def _detection(self, layers: tuple[BoxLayer, ...], prompts: Tensor | None) -> BoxPredictions:
+        return BoxPredictions(layers, self.tokens, self.class_tokens, self.sentence_of, prompts)
 
     def _scores(self, layer: BoxLayer) -> Float[Tensor, "b m c"]:
         """One score a class and box; 0 for a class that the box's sentence does not name."""
@@ -218,7 +224,7 @@ class GroundedSam(InstanceModel):
         return [self.get_submodule(name) for name in self._frozen_names()]
 
     def _frozen_names(self) -> list[str]:
-        names = ["segmenter"]
+        names = ["segmenter"] if self.settings.freeze_segmenter else []
         names += ["detector.model.text_backbone"] if self.settings.freeze_text else []
         names += ["detector.model.backbone"] if self.settings.freeze_backbone else []
         return names

@@ -10,7 +10,7 @@ __all__ = ["num_parameters", "parameter_groups"]
 
 _NOT_DECAYED = (
     *("cls_token", "mask_token", "position_embeddings"),  # DINOv2
-    *("pos_embed", "pos_embed_window"),  # SAM 2
+    *("pos_embed", "pos_embed_window", "no_memory_embedding"),  # SAM 2
     *("relative_position_bias_table", "level_embed"),  # Swin, Grounding DINO
 )
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from torch import distributed, nn
+from transformers import Dinov2Config, Dinov2Model
 
 from sskd import processes
 from sskd.config import Config, base_for, build_config
@@ -230,6 +231,25 @@ class Killed(Exception):
     pass
 
 
+@pytest.fixture
+def published(tmp_path: Path) -> dict[str, Any]:
+    """The classes of the paper's student, around a tiny random checkpoint on the disk."""
+    tiny = Dinov2Config(
+        hidden_size=16,
+        num_hidden_layers=4,
+        num_attention_heads=2,
+        patch_size=14,
+        image_size=56,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        Dinov2Model(tiny).save_pretrained(tmp_path / "dinov2")
+    return {
+        "student.encoder": {"name": "dinov2-small", "weights": str(tmp_path / "dinov2")},
+        "student.head": {"name": "dpt", "width": 16},
+    }
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
@@ -237,12 +257,18 @@ class Killed(Exception):
         {},
         {"stages.transfer.accumulation": 2, "views.geometry": "mapped"},
         {"contrast.negatives.scope": "memory-bank", "contrast.negatives.bank_size": 100},
+        "published",
     ],
-    ids=["plain", "accumulated", "memory-bank"],
+    ids=["plain", "accumulated", "memory-bank", "dinov2"],
 )
 def test_two_processes_have_the_losses_of_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+    changes: dict[str, Any] | str,
 ):
+    if isinstance(changes, str):
+        changes = request.getfixturevalue(changes)
     counts = toycity.ToycityCounts(source=8, train=24, val=4)
     monkeypatch.setattr(toycity, "DEFAULT_COUNTS", counts)
     alone, both, resumed = (tmp_path / name for name in ("alone", "both", "resumed"))

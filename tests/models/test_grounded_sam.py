@@ -46,6 +46,11 @@ def pictures(height: int = 64, width: int = 96) -> torch.Tensor:
     return torch.randn(2, 3, height, width, generator=torch.Generator().manual_seed(0))
 
 
+def same(masks: torch.Tensor, expected: torch.Tensor) -> None:
+    """Masks of random weights are about 1e-5."""
+    torch.testing.assert_close(masks, expected, rtol=1e-4, atol=1e-9)
+
+
 def test_boxes_and_scores_are_the_detectors_of_the_library(
     make: Make, foundation_folders: tuple[Path, Path]
 ) -> None:
@@ -149,7 +154,7 @@ def test_masks_are_sam2s_of_the_boxes(make: Make, foundation_folders: tuple[Path
             input_boxes=torch.tensor([[[32.0, 48.0, 96.0, 80.0], [16.0, 16.0, 48.0, 48.0]]]),
             multimask_output=False,
         )
-        torch.testing.assert_close(model.draw(images, boxes), expected.pred_masks[:, :, 0])
+        same(model.draw(images, boxes), expected.pred_masks[:, :, 0])
 
 
 @pytest.mark.parametrize("size", [(64, 96), (33, 40)])
@@ -217,6 +222,8 @@ def test_the_level_that_is_projected_is_that_of_its_stride(make: Make) -> None:
     [
         ({}, ("segmenter", "detector.model.text_backbone")),
         ({"freeze_text": False}, ("segmenter",)),
+        ({"freeze_segmenter": False}, ("detector.model.text_backbone",)),
+        ({"freeze_segmenter": False, "freeze_text": False}, ()),
         (
             {"freeze_backbone": True},
             ("segmenter", "detector.model.text_backbone", "detector.model.backbone"),
@@ -229,17 +236,22 @@ def test_what_is_frozen_neither_learns_nor_drops_anything(
     model = make(**changes).train()
     for name, parameter in model.named_parameters():
         assert parameter.requires_grad is not name.startswith(frozen), name
+    assert set(model.reloaded()) == set(frozen)
     for name, module in model.named_modules():
         assert module.training is not (name + ".").startswith(tuple(f"{f}." for f in frozen)), name
 
 
-def test_the_encoders_learn_at_their_own_rate_and_the_frozen_not_at_all(make: Make) -> None:
-    model = make()
+@pytest.mark.parametrize("freeze_segmenter", [True, False])
+def test_the_encoders_learn_at_their_own_rate_and_the_frozen_not_at_all(
+    make: Make, freeze_segmenter: bool
+) -> None:
+    model = make(freeze_segmenter=freeze_segmenter)
+    encoders = ("detector.model.backbone", "segmenter.vision_encoder")
     groups = parameter_groups(model, 1.0, 0.1, 0.01)
     rates = {id(p): group["lr"] for group in groups for p in group["params"]}
     assert sum(len(group["params"]) for group in groups) == len(rates)
     for name, parameter in model.named_parameters():
-        expected = 0.1 if name.startswith("detector.model.backbone") else 1.0
+        expected = 0.1 if name.startswith(encoders) else 1.0
         if parameter.requires_grad:
             assert rates[id(parameter)] == expected, name
         else:
@@ -265,6 +277,42 @@ def test_without_the_contrastive_term_no_mask_is_drawn_in_training(make: Make) -
     found = model(pictures(), embeddings=False)
     assert found.mask_logits.shape[:2] == (2, 0)
     assert len(found.detection.layers) == 3  # the proposals and two decoder layers
+
+
+@pytest.mark.parametrize("embeddings", [True, False])
+def test_a_sam2_that_learns_draws_in_training_with_gradient_and_says_in_which_boxes(
+    make: Make, embeddings: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sskd.models.grounded_sam._BOXES_AT_ONCE", 2)
+    model, frozen = make(freeze_segmenter=False), make()
+    found = model(pictures(), embeddings=embeddings)
+    prompts = found.detection.prompts
+    assert prompts.shape[1] > 2, "in several parts"
+    assert not prompts.requires_grad
+    same(model.draw(pictures(), prompts), found.mask_logits)
+    found.mask_logits.square().mean().backward()
+    touched = {name for name, p in model.named_parameters() if p.grad is not None}
+    assert all(name.startswith("segmenter.") for name in touched), "boxes learn from boxes"
+    encoder = model.segmenter.vision_encoder
+    assert all(p.grad is not None for p in encoder.backbone.patch_embed.parameters())
+    assert model.segmenter.mask_decoder.mask_tokens.weight.grad.abs().sum() > 0
+    other = frozen(pictures())
+    assert other.detection.prompts is None
+    assert not other.mask_logits.requires_grad
+    with torch.no_grad():
+        same(model.eval()(pictures()).mask_logits, frozen.eval()(pictures()).mask_logits)
+
+
+def test_a_box_that_detects_nothing_prompts_nothing(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = torch.zeros(2, 12, 3)
+    scores[0, :2, 0] = 0.5
+    monkeypatch.setattr(GroundedSam, "_scores", lambda *_: scores)
+    found = make(freeze_segmenter=False, nms_iou=1.0)(pictures())
+    extents = found.detection.prompts[..., 2:].prod(-1) > 0
+    assert extents.tolist() == [[True, True], [False, False]]
+    assert (found.mask_logits[1] < -10).all()
 
 
 def test_mixed_precision_gives_finite_predictions(make: Make) -> None:
