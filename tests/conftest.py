@@ -11,6 +11,8 @@ import torch
 from transformers import (
     BertConfig,
     BertTokenizer,
+    Dinov2Config,
+    Dinov2Model,
     MMGroundingDinoConfig,
     MMGroundingDinoForObjectDetection,
     Sam2HieraDetConfig,
@@ -46,6 +48,24 @@ def foundation_folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
         _save_detector(detector)
         _save_segmenter(segmenter)
     return detector, segmenter
+
+
+@pytest.fixture(scope="session")
+def dinov2_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an encoder for the paper's student: four layers, patches of 8 pixels."""
+    folder = tmp_path_factory.mktemp("dinov2")
+    config = Dinov2Config(
+        hidden_size=32,
+        num_hidden_layers=4,
+        num_attention_heads=2,
+        mlp_ratio=2,
+        patch_size=8,
+        image_size=64,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        Dinov2Model(config).save_pretrained(folder)
+    return folder
 
 
 @pytest.fixture

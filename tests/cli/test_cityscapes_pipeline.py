@@ -7,13 +7,10 @@ refinement is long enough for a student to learn the coloured rectangles.
 
 import json
 import re
-from pathlib import Path
 
 import pytest
-import torch
 from official_script import run_directly
 from published_trees import write_cityscapes
-from transformers import Dinov2Config, Dinov2Model
 
 from sskd.config import load_scale
 
@@ -46,30 +43,15 @@ SETTINGS = {
 ARMS = ("full", "no-refinement", "no-adaptation", "distillation-only", "no-distillation")
 
 
-def save_encoder(folder: Path) -> Path:
-    config = Dinov2Config(
-        hidden_size=32,
-        num_hidden_layers=4,
-        num_attention_heads=2,
-        mlp_ratio=2,
-        patch_size=8,
-        image_size=64,
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        Dinov2Model(config).save_pretrained(folder)
-    return folder
-
-
 @pytest.mark.slow
-def test_the_stages_of_the_method_on_cityscapes(sskd, workplace, foundation_folders):
+def test_the_stages_of_the_method_on_cityscapes(sskd, workplace, foundation_folders, dinov2_folder):
     root = write_cityscapes(workplace / "city")
     assert sskd("data", "add-cityscapes", "city").exit_code == 0
     detector, segmenter = foundation_folders
     settings = SETTINGS | {
         "teacher.detector": str(detector),
         "teacher.segmenter": str(segmenter),
-        "student.encoder.weights": str(save_encoder(workplace / "encoder")),
+        "student.encoder.weights": str(dinov2_folder),
     }
     chosen = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
     base = ["--scale", "small", "--data", "cityscapes", "--seeds", "1", "--label-fraction", "0.5"]

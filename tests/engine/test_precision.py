@@ -8,33 +8,26 @@ import numpy as np
 import pytest
 import torch
 from fake_model import FakeModel
+from grounded_cell import CLASSES, batch, stages_of
 from torch import Tensor, nn
-from transformers import Dinov2Config, Dinov2Model
 
 from sskd.config import Config, base_for, build_config
 from sskd.data import toycity
 from sskd.engine.materials import check_device, make_accelerator
 from sskd.engine.predict import InferenceRules, predict_batch
 from sskd.engine.run import run_cell
-from sskd.engine.stages import Stage, plan_stages
 from sskd.engine.step import build_step
 from sskd.engine.store import MetricLog, read_metrics
 from sskd.engine.training_state import TrainingState
 from sskd.models.build import build_model
-from sskd.types import Batch, Predictions, Targets
+from sskd.types import Predictions
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-CLASSES = ("person", "car")
 
 
 def config(**changes: Any) -> Config:
     dotted = {key.replace("__", "."): value for key, value in changes.items()}
     return build_config(base_for("tiny", "toycity"), {"runtime.device": "cpu", **dotted})
-
-
-def stages_of(settings: Config) -> dict[str, Stage]:
-    return {s.name: s for s in plan_stages(settings, data_sha="d", split_sha="s")}
 
 
 class Linear(FakeModel):
@@ -73,34 +66,7 @@ def test_a_forward_pass_has_the_precision_that_is_asked_for(precision: Any, dtyp
     assert torch.equal(scores.to(dtype).to(scores.dtype), scores) == (precision == "no")
 
 
-def batch() -> Batch:
-    """One labeled image with two squares, one pseudo-labeled image with one."""
-    masks = torch.zeros(2, 64, 96, dtype=torch.bool)
-    masks[0, 8:40, 8:40] = True
-    masks[1, 30:60, 50:90] = True
-    generator = torch.Generator().manual_seed(0)
-    return Batch(
-        weak=torch.randn(2, 3, 64, 96, generator=generator),
-        strong=torch.randn(2, 3, 64, 96, generator=generator),
-        weak_to_strong=torch.eye(3).expand(2, 3, 3),
-        targets=(Targets(masks, torch.tensor([0, 1])), Targets(masks[:1], torch.tensor([1]))),
-        num_labeled=1,
-        image_ids=(1, 2),
-    )
-
-
 def dinov2_student(folder: Path) -> dict[str, Any]:
-    encoder = Dinov2Config(
-        hidden_size=32,
-        num_hidden_layers=4,
-        num_attention_heads=2,
-        mlp_ratio=2,
-        patch_size=8,
-        image_size=64,
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        Dinov2Model(encoder).save_pretrained(folder)
     return {
         "encoder": {"name": "dinov2-small", "weights": str(folder)},
         "head": {"name": "dpt", "width": 32},
@@ -111,13 +77,13 @@ def dinov2_student(folder: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize("role", ["teacher", "student"])
 def test_the_real_classes_learn_in_bfloat16(
-    grounded: Callable[..., dict[str, Any]], tmp_path: Path, role: str
+    grounded: Callable[..., dict[str, Any]], dinov2_folder: Path, role: str
 ) -> None:
     """The terms of a step are those of float32 but for rounding, and so is their gradient."""
     settings = config(
         teacher=grounded(),
         stages__pretraining=None,
-        student=dinov2_student(tmp_path),
+        student=dinov2_student(dinov2_folder),
         set_loss__points=256,
         **{f"{name}__num_negatives": 8 for name in ("contrast", "teacher_contrast")},
     )

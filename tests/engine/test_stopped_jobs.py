@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,9 @@ from typing import Any
 import pytest
 
 from sskd.engine.checkpoint import load_checkpoint
+
+LIMIT_SECONDS = 300.0
+"""For a machine that is busy with other work."""
 
 
 class Job:
@@ -26,6 +30,10 @@ class Job:
             text=True,
             start_new_session=True,
         )
+        # What never comes must not be waited for: without the job, the pipe ends.
+        self.limit = threading.Timer(LIMIT_SECONDS, self.signal_all, [signal.SIGKILL])
+        self.limit.daemon = True
+        self.limit.start()
 
     def read(self, word: str) -> str:
         """What follows ``word`` on the next line that begins with it."""
@@ -44,7 +52,8 @@ class Job:
             os.killpg(self.process.pid, number)
 
     def end(self) -> tuple[int, str, str]:
-        output, complaints = self.process.communicate(timeout=120)
+        output, complaints = self.process.communicate()
+        self.limit.cancel()
         return self.process.returncode, output.strip(), complaints
 
 
@@ -54,7 +63,7 @@ def job(tmp_path: Path) -> Iterator[Job]:
     yield one
     if one.process.poll() is None:
         one.signal_all(signal.SIGKILL)
-        one.process.communicate()
+        one.end()
 
 
 def begin(job: Job) -> list[int]:

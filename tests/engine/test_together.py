@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 import torch
 from torch import distributed, nn
-from transformers import Dinov2Config, Dinov2Model
 
 from sskd import processes
 from sskd.config import Config, base_for, build_config
@@ -232,20 +231,10 @@ class Killed(Exception):
 
 
 @pytest.fixture
-def published(tmp_path: Path) -> dict[str, Any]:
+def published(dinov2_folder: Path) -> dict[str, Any]:
     """The classes of the paper's student, around a tiny random checkpoint on the disk."""
-    tiny = Dinov2Config(
-        hidden_size=16,
-        num_hidden_layers=4,
-        num_attention_heads=2,
-        patch_size=14,
-        image_size=56,
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        Dinov2Model(tiny).save_pretrained(tmp_path / "dinov2")
     return {
-        "student.encoder": {"name": "dinov2-small", "weights": str(tmp_path / "dinov2")},
+        "student.encoder": {"name": "dinov2-small", "weights": str(dinov2_folder)},
         "student.head": {"name": "dpt", "width": 16},
     }
 
