@@ -215,14 +215,13 @@ def config(number: int, **changes: Any) -> Config:
         "stages.pretraining.steps": 5,
         "stages.transfer.steps": 20,
         "stages.transfer.unlabeled_batch": 4,
-        # At a larger one rounding grows within 20 steps: a point or a negative more or less.
         "stages.transfer.optimizer.learning_rate": 1e-5,
     }
     return build_config(base_for("tiny", "toycity"), settings | changes)
 
 
-def history(home: Path) -> list[dict[str, Any]]:
-    (file,) = (home / "store").glob("transfer-*/metrics.jsonl")
+def history(home: Path, stage: str = "transfer") -> list[dict[str, Any]]:
+    (file,) = (home / "store").glob(f"{stage}-*/metrics.jsonl")
     return [dict(row) for row in read_metrics(file)]
 
 
@@ -234,9 +233,28 @@ class Killed(Exception):
 def published(dinov2_folder: Path) -> dict[str, Any]:
     """The classes of the paper's student, around a tiny random checkpoint on the disk."""
     return {
-        "student.encoder": {"name": "dinov2-small", "weights": str(dinov2_folder)},
-        "student.head": {"name": "dpt", "width": 16},
+        "teacher.encoder": {"name": "dinov2-small", "weights": str(dinov2_folder)},
+        "teacher.head": {"name": "dpt", "width": 16},
     }
+
+
+def self_training(number: int, **changes: Any) -> Config:
+    """With all three losses, from a model that has learned a little.
+
+    The queries of a fresh one are all but equal, so that rounding decides which of them is matched.
+    """
+    settings = {
+        "pipeline": {"teacher": "adapted", "final": "self-training"},
+        "teacher_contrast.num_negatives": 64,
+        "pseudo_labels.max_per_image": 3,
+        "stages.pretraining.steps": 60,
+        "stages.pretraining.optimizer.learning_rate": 3e-3,
+        "stages.supervised": {"steps": 5, "labeled_batch": 4},
+        "stages.self_training": {"steps": 20, "labeled_batch": 4, "unlabeled_batch": 4},
+        # At a larger one rounding grows within 20 steps: a point or a negative more or less.
+        "stages.self_training.optimizer.learning_rate": 1e-5,
+    }
+    return config(number, **settings | changes)
 
 
 @pytest.mark.slow
@@ -244,8 +262,11 @@ def published(dinov2_folder: Path) -> dict[str, Any]:
     "changes",
     [
         {},
-        {"stages.transfer.accumulation": 2, "views.geometry": "mapped"},
-        {"contrast.negatives.scope": "memory-bank", "contrast.negatives.bank_size": 100},
+        {"stages.self_training.accumulation": 2, "views.geometry": "mapped"},
+        {
+            "teacher_contrast.negatives.scope": "memory-bank",
+            "teacher_contrast.negatives.bank_size": 100,
+        },
         "published",
     ],
     ids=["plain", "accumulated", "memory-bank", "dinov2"],
@@ -261,25 +282,26 @@ def test_two_processes_have_the_losses_of_one(
     counts = toycity.ToycityCounts(source=8, train=24, val=4)
     monkeypatch.setattr(toycity, "DEFAULT_COUNTS", counts)
     alone, both, resumed = (tmp_path / name for name in ("alone", "both", "resumed"))
-    # The same pseudo-labels for all.
-    teacher = {"pipeline.final": "zero-shot"}
-    run_cell(config(1, **teacher), home=alone, log=nothing, progress=nothing)
+    # The same start and the same pseudo-labels for all.
+    first = {"pipeline": {"teacher": "supervised", "final": "transfer"}, "stages.transfer.steps": 1}
+    model = {k: v for k, v in changes.items() if k.startswith("teacher.")}
+    run_cell(self_training(1, **first, **model), home=alone, log=nothing, progress=nothing)
     for home in (both, resumed):
         shutil.copytree(alone, home)
-    run_cell(config(1, **changes), home=alone, log=nothing, progress=nothing)
-    run_cell(config(2, **changes), home=both, log=nothing, progress=nothing)
+    run_cell(self_training(1, **changes), home=alone, log=nothing, progress=nothing)
+    run_cell(self_training(2, **changes), home=both, log=nothing, progress=nothing)
 
     def kill(what: str, done: int, *_: Any, **__: Any) -> None:
-        if what == "transfer" and done == 11:
+        if what == "self_training" and done == 11:
             raise Killed
 
     with pytest.raises(Killed):
-        run_cell(config(2, **changes), home=resumed, log=nothing, progress=kill)
-    run_cell(config(2, **changes), home=resumed, log=nothing, progress=nothing)
-    expected = history(alone)
+        run_cell(self_training(2, **changes), home=resumed, log=nothing, progress=kill)
+    run_cell(self_training(2, **changes), home=resumed, log=nothing, progress=nothing)
+    expected = history(alone, "self_training")
     assert [row["step"] for row in expected] == list(range(1, 21))
     for home in (both, resumed):
-        rows = history(home)
+        rows = history(home, "self_training")
         assert len(rows) == 20
         for row, want in zip(rows, expected, strict=True):
             for key in ("loss", "loss_sup", "loss_semi"):
