@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from sskd.bench.architecture import CLASSES, class_names, describe, input_size, without_weights
-from sskd.config import Config, GroundedSamConfig, ModelConfig
+from sskd.config import Config, GroundedSamConfig, ModelConfig, Precision
 from sskd.engine.environment import environment, peak_memory_bytes, settle_process
+from sskd.engine.predict import in_precision
 from sskd.models.build import build_model
 from sskd.models.contract import InstanceModel
 from sskd.studies.measurements import Measurement, ModelCost, Spread, models_digest
@@ -20,7 +21,6 @@ __all__ = ["measure"]
 AnyModel = ModelConfig | GroundedSamConfig
 
 WARMUP = 3
-_DTYPES = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def measure(
@@ -92,13 +92,12 @@ def _model(config: AnyModel, device: str) -> InstanceModel:
     return model.to(device)
 
 
-def _predict(model: InstanceModel, images: Tensor, precision: str) -> None:
-    dtype = _DTYPES[precision]
-    with torch.no_grad(), torch.autocast(images.device.type, dtype, enabled=precision != "no"):
+def _predict(model: InstanceModel, images: Tensor, precision: Precision) -> None:
+    with torch.no_grad(), in_precision(precision, images.device):
         model(images, embeddings=False)
 
 
-def _time(model: InstanceModel, images: Tensor, precision: str) -> float:
+def _time(model: InstanceModel, images: Tensor, precision: Precision) -> float:
     _wait(images)
     begin = time.perf_counter()
     _predict(model, images, precision)
@@ -112,7 +111,7 @@ def _wait(images: Tensor) -> None:
 
 
 def _memory(
-    config: AnyModel, size: tuple[int, int], device: str, precision: str, threads: int
+    config: AnyModel, size: tuple[int, int], device: str, precision: Precision, threads: int
 ) -> int:
     """In a process of its own: a process never gets less than its peak."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
@@ -120,7 +119,7 @@ def _memory(
 
 
 def _peak_bytes(
-    config: AnyModel, size: tuple[int, int], device: str, precision: str, threads: int
+    config: AnyModel, size: tuple[int, int], device: str, precision: Precision, threads: int
 ) -> int:
     """The most memory for weights and one forward pass, beyond what the process took before."""
     settle_process(threads)

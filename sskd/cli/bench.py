@@ -114,10 +114,10 @@ def step(
     from sskd.bench.step import measure
     from sskd.cli.progress import open_display
     from sskd.config import PRECISIONS, build_config, load_scale, parse_overrides
+    from sskd.engine.materials import check_device
 
     changes = parse_overrides(settings or [])
-    device = _device(build_config(load_scale(scale), changes).runtime.device)
-    if _imitates(device):
+    if _imitates("cuda" if check_device(build_config(load_scale(scale), changes)) else "cpu"):
         changes = {"numerics.precision": "no"} | changes
     config = build_config(load_scale(scale), changes)
     with open_display() as progress:

@@ -30,6 +30,7 @@ __all__ = [
     "InferenceRules",
     "encode_masks",
     "evaluation_mode",
+    "in_precision",
     "predict_batch",
     "predict_data",
 ]
@@ -117,8 +118,7 @@ def predict_batch(
         inputs = _pad(inputs, model.input_multiple)
         padded = _size(inputs.shape[-2:])
         inputs = inputs.to(device)
-        dtype = _DTYPES[rules.precision]
-        with torch.autocast(inputs.device.type, dtype, enabled=rules.precision != "no"):
+        with in_precision(rules.precision, inputs.device):
             predictions: Predictions = model(inputs, embeddings=False)
         return [
             _detect(
@@ -201,6 +201,11 @@ def _predict_windows(
         areas=areas[kept],
         queries=queries[kept],
     )
+
+
+def in_precision(precision: Precision, device: torch.device) -> torch.autocast:
+    """The context of a forward pass that predicts in a precision."""
+    return torch.autocast(device.type, _DTYPES[precision], enabled=precision != "no")
 
 
 @contextmanager
