@@ -16,7 +16,7 @@ from sskd.reporting.analysis import Analysis, Comparison
 from sskd.reporting.pictured import choose_predictions, val_dataset
 from sskd.reporting.records import read_predictions
 from sskd.reporting.scores import Detections, extremes, match, overlaps, score_images, sure
-from sskd.reporting.style import FAINT, INK, house_style, save
+from sskd.reporting.style import DPI, FAINT, INK, house_style, save
 
 __all__ = ["MAX_ROWS", "MIN_INSTANCES", "Gallery", "draw_gallery"]
 
@@ -189,7 +189,9 @@ def _draw(axis: Axes, image: np.ndarray, rles: Sequence[Any], owners: Sequence[i
         if owner is not None:
             colour = np.array(to_rgb(COLOURS[owner % len(COLOURS)]))
             shown[mask] = 0.5 * shown[mask] + 0.5 * colour
-    axis.imshow(np.clip(shown, 0, 1), interpolation="auto")
+    # Enlarged smoothly, the noise of small images doubles the file and tells nothing.
+    enlarged = image.shape[1] < _WIDTH / 6 * DPI
+    axis.imshow(np.clip(shown, 0, 1), interpolation="nearest" if enlarged else "auto")
     for mask, owner in zip(masks, owners, strict=True):
         if mask.any() and not mask.all():
             # A rim of zeros closes the outlines of instances that the image cuts off.

@@ -14,7 +14,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-__all__ = ["COLOURS", "FAINT", "INK", "blank", "colour", "house_style", "legend", "save"]
+__all__ = ["COLOURS", "DPI", "FAINT", "INK", "blank", "colour", "house_style", "legend", "save"]
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#A08A00")
 DPI = 160
