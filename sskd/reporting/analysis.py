@@ -21,7 +21,7 @@ from sskd.reporting.statistics import (
     separated_from_all,
     verdict,
 )
-from sskd.studies.cells import PlannedCell
+from sskd.studies.cells import PlannedCell, own_changes
 from sskd.studies.declaration import Ablation
 
 __all__ = ["Analysis", "Arm", "Comparison", "Direction", "analyse"]
@@ -73,8 +73,9 @@ class Analysis:
 
     @property
     def counterparts(self) -> tuple[Arm, ...]:
-        """Every arm that another one is compared with; the reference alone in most tables."""
-        names = {c.other.name for c in self.comparisons} or {self.ablation.reference}
+        """Every arm that others are held against; the reference alone in most tables."""
+        others = {self.ablation.against(arm.name) for arm in self.arms}
+        names = others - {None} or {self.ablation.reference}
         return tuple(arm for arm in self.arms if arm.name in names)
 
     @property
@@ -91,6 +92,7 @@ class Analysis:
         reasons = [
             *(["other data"] if not printed and data != PAPERS_DATA[0] else []),
             *(["another scale"] if cell.config.scale != "paper" else []),
+            *(["other settings"] if own_changes(self.ablation, cell) else []),
         ]
         return " and ".join(reasons)
 
@@ -110,8 +112,16 @@ class Analysis:
         return sorted({cell.seed for arm in self.arms for cell in arm.cells})
 
     def of(self, metric: str) -> list[Comparison]:
-        """The comparisons by one metric, in the order of the variants."""
+        """The comparisons by one metric: of the variants in their order, then further claims."""
         return [comparison for comparison in self.comparisons if comparison.metric == metric]
+
+    def own(self, metric: str) -> dict[str, Comparison]:
+        """By name each variant's comparison with its own counterpart, without further claims."""
+        return {
+            c.arm.name: c
+            for c in self.of(metric)
+            if c.other.name == self.ablation.against(c.arm.name)
+        }
 
 
 def analyse(ablation: Ablation, cells: Sequence[PlannedCell], *, home: Path) -> Analysis:
@@ -123,7 +133,8 @@ def analyse(ablation: Ablation, cells: Sequence[PlannedCell], *, home: Path) -> 
         home: Where the records are.
 
     Returns:
-        Rows in declared order, and every arm against its own counterpart by every metric.
+        Rows in declared order, and by every metric each arm against its own counterpart, then the
+        further pairs.
 
     Raises:
         ValueError: If a record is broken, or no cell is of the reference.
@@ -131,9 +142,14 @@ def analyse(ablation: Ablation, cells: Sequence[PlannedCell], *, home: Path) -> 
     arms = read_arms(ablation, cells, home=home)
     by_name = {arm.name: arm for arm in arms}
     pairs = [
-        (arm, by_name[other])
+        (arm, by_name[other], ablation.variants[arm.name].claimed)
         for arm in arms
         if arm.cells and (other := ablation.against(arm.name)) is not None
+    ]
+    pairs += [
+        (by_name[pair.variant], by_name[pair.against], pair.claimed)
+        for pair in ablation.further
+        if by_name[pair.variant].cells
     ]
     metrics: tuple[str, ...] = tuple(ablation.metrics)
     if any(cell.config.evaluation.cityscapes for cell in cells):
@@ -143,24 +159,33 @@ def analyse(ablation: Ablation, cells: Sequence[PlannedCell], *, home: Path) -> 
         ablation,
         metrics,
         tuple(arms),
-        tuple(c for metric in metrics for c in _compare(ablation, metric, pairs)),
+        tuple(
+            comparison
+            for metric in metrics
+            # Words such as "slightly worse" are about the table's main metric.
+            for comparison in _compare(metric, pairs, in_words=metric == ablation.metrics[0])
+        ),
         {metric: tuple(b for rows in groups if (b := _best(metric, rows))) for metric in metrics},
     )
 
 
-def _compare(ablation: Ablation, metric: str, pairs: Sequence[tuple[Arm, Arm]]) -> list[Comparison]:
-    values = [_shared(metric, arm, other) for arm, other in pairs]
+def _compare(
+    metric: str, pairs: Sequence[tuple[Arm, Arm, Direction | None]], *, in_words: bool
+) -> list[Comparison]:
+    values = [_shared(metric, arm, other) for arm, other, _ in pairs]
     differences = [paired_difference(*pair) if pair[0] else None for pair in values]
     tested = [i for i, d in enumerate(differences) if d is not None and d.p is not None]
     p_values = [p for d in differences if d is not None and (p := d.p) is not None]
     adjusted = dict(zip(tested, holm(p_values), strict=True))
     comparisons = []
-    for i, ((arm, other), difference) in enumerate(zip(pairs, differences, strict=True)):
+    for i, ((arm, other, words), difference) in enumerate(zip(pairs, differences, strict=True)):
         claimed = None
         if metric in arm.paper and metric in other.paper:
             # Printed decimals: a difference of two such numbers has no more of them.
             claimed = round(arm.paper[metric] - other.paper[metric], 6)
-        direction = _direction(ablation, metric, arm, claimed)
+        direction = words if in_words else None
+        if claimed is not None:
+            direction = "level" if claimed == 0 else ("above" if claimed > 0 else "below")
         obstacle = arm.stand_in or other.stand_in or other.absent
         sign = {"above": 1.0, "below": -1.0, "level": 0.0, None: None}[direction]
         mean = difference.mean if difference else 0.0
@@ -185,16 +210,6 @@ def _shared(metric: str, first: Arm, second: Arm) -> tuple[list[float], list[flo
     mine, other = first.values(metric), second.values(metric)
     shared = [seed for seed in mine if seed in other]
     return [mine[seed] for seed in shared], [other[seed] for seed in shared]
-
-
-def _direction(
-    ablation: Ablation, metric: str, arm: Arm, claimed: float | None
-) -> Direction | None:
-    if claimed is not None:
-        return "level" if claimed == 0 else ("above" if claimed > 0 else "below")
-    # Words such as "slightly worse" are about the table's main metric.
-    words = ablation.variants[arm.name].claimed
-    return words if metric == ablation.metrics[0] else None
 
 
 def _best(metric: str, rows: Sequence[Arm]) -> str | None:

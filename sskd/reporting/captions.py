@@ -84,10 +84,11 @@ def result_caption(analysis: Analysis) -> str:
 def comparison_caption(analysis: Analysis) -> str:
     """What is taken from what, how it is tested, and what the verdicts mean."""
     return (
-        f"Differences, variant minus {_counterpart(analysis)}, paired by seed: both arms share "
-        "seed, split, data order and initial weights. The interval is Student's, for each "
-        "difference by itself; Holm's correction runs over all comparisons of a metric in this "
-        "table. The paper's claim *agrees* or *differs* where Holm-corrected "
+        f"Differences, variant minus {_counterpart(analysis)}, paired by seed: both share it, and "
+        "with it split, data order and initial weights as far as their settings are the same. The "
+        "interval is Student's, for each difference by itself; Holm's correction runs over all "
+        "comparisons of a metric in this table. The paper's claim *agrees* or *differs* where "
+        "Holm-corrected "
         f"p < {ALPHA:g} and the sign is, or is not, the paper's; it is *undecided* otherwise, "
         "always so where the interval holds 0, and *not comparable* where the paper prints no "
         "difference and says none in words, or the arm here is not the paper's."
@@ -175,5 +176,5 @@ def _official(analysis: Analysis) -> bool:
 
 
 def _counterpart(analysis: Analysis) -> str:
-    titles = [arm.title for arm in analysis.counterparts]
-    return titles[0] if len(titles) == 1 else "its counterpart"
+    titles = {c.other.title for c in analysis.comparisons}
+    return titles.pop() if len(titles) == 1 else "its counterpart"

@@ -109,7 +109,7 @@ def draw_gallery(
 
 
 def _pairs(analysis: Analysis) -> list[Comparison]:
-    return analysis.of(analysis.metrics[0])
+    return list(analysis.own(analysis.metrics[0]).values())
 
 
 def _cases(

@@ -5,12 +5,13 @@ from pathlib import Path
 
 from sskd.reporting.analysis import Analysis
 from sskd.reporting.arms import data_name
-from sskd.reporting.document import Block, Document, Paragraph, Table
+from sskd.reporting.document import Block, Document, Heading, Paragraph, Table
 from sskd.reporting.formats import to_markdown
 from sskd.reporting.metrics import METRICS
-from sskd.reporting.numbers import NONE, show_level
+from sskd.reporting.numbers import MINUS, NONE, show_difference, show_level
 from sskd.reporting.prose import headline
 from sskd.reporting.statistics import Verdict
+from sskd.reporting.tables import show_claim
 
 __all__ = ["write_index"]
 
@@ -31,6 +32,8 @@ def write_index(
     blocks: list[Block] = [Paragraph((_summary(analyses),))]
     if analyses:
         blocks.append(Table(tuple(_rows(analyses, suffix)), _CAPTION, text=True))
+        claims = tuple(_claims(analyses))
+        blocks += [Heading("Every claim"), Table(claims, _CLAIMS, text=True)] if claims else []
     if not_begun:
         names = ", ".join(f"`{name}`" for name in not_begun)
         blocks.append(Paragraph((f"No finished cell yet: {names}.",)))
@@ -47,6 +50,13 @@ def write_index(
 _CAPTION = (
     "Verdicts on the paper's claims by each ablation's first metric: paired t-tests, corrected "
     "after Holm within the ablation, not across this page. Each report has its intervals."
+)
+
+
+_CLAIMS = (
+    "What the paper ranks: variant minus counterpart, by each ablation's first metric, with its "
+    "95 % interval (AP in points), and the same difference in the paper, or where it puts the "
+    "variant in words."
 )
 
 
@@ -86,6 +96,23 @@ def _rows(analyses: Sequence[Analysis], suffix: str) -> list[tuple[str, ...]]:
             )
         )
     return rows
+
+
+def _claims(analyses: Sequence[Analysis]) -> list[tuple[str, ...]]:
+    """A heading an ablation, then a row a claim; nothing where no paper claims anything."""
+    rows: list[tuple[str, ...]] = []
+    for analysis in analyses:
+        measure = METRICS[analysis.metrics[0]]
+        ranked = [c for c in analysis.of(analysis.metrics[0]) if c.direction]
+        if ranked:
+            place = f", {analysis.ablation.source.place}" if analysis.ablation.source else ""
+            rows.append((f"{analysis.ablation.name}{place}: {measure.name}",))
+        for c in ranked:
+            ours = show_difference(c.difference, measure) if c.difference else NONE
+            pairs = str(c.difference.n if c.difference else 0)
+            name = f"{c.arm.title} {MINUS} {c.other.title}"
+            rows.append((name, pairs, ours, show_claim(c), c.verdict))
+    return [("Claim", "pairs", "difference", "paper", "verdict"), *rows] if rows else []
 
 
 def _count(analysis: Analysis) -> list[int]:

@@ -73,7 +73,7 @@ def _differences(axis: Axes, analysis: Analysis, places: Places, metric: str) ->
     unit = f" ({measure.difference_unit})" if measure.difference_unit else ""
     _rows(axis, places, f"difference in {measure.name}{unit}")
     axis.axvline(0, color=INK, linewidth=1, zorder=1)
-    by_name = {c.arm.name: c for c in analysis.of(metric)}
+    by_name = analysis.own(metric)
     counterparts = {arm.name for arm in analysis.counterparts}
     for index, (y, _, arm) in enumerate(places):
         found = by_name.get(arm.name) if arm is not None else None

@@ -50,8 +50,10 @@ def headline(analysis: Analysis) -> str:
     """The answer in a sentence, by the main metric."""
     comparisons = analysis.of(analysis.metrics[0])
     ruled = [c for c in comparisons if c.verdict in _RULED]
-    others = list_words([arm.title for arm in analysis.counterparts], "or")
-    one = len(analysis.counterparts) == 1
+    if not comparisons:
+        return "Not comparable: what the paper compares with is not run here."
+    titles = list(dict.fromkeys(c.other.title for c in comparisons))
+    others, one = list_words(titles, "or"), len(titles) == 1
     if not ruled and any(c.obstacle for c in comparisons):
         return "Not comparable: none of the paper's claims can be held against these cells."
     if all(c.difference is None for c in comparisons):
@@ -171,7 +173,7 @@ def _orders(analysis: Analysis, metric: str) -> list[str]:
         if arm.name == name and arm.summary(metric)
     ]
     if len(expected) > 1:
-        printed = " > ".join(arm.title for arm in expected)
+        printed = " > ".join(arm.title for arm in _in_the_paper(expected, metric))
         sentence, ours = _order("", expected, metric)
         if any(arm.stand_in for arm in expected):
             return [f"{sentence}."]
@@ -185,6 +187,14 @@ def _orders(analysis: Analysis, metric: str) -> list[str]:
         for group, rows in groups
         if len(rows) > 1
     ]
+
+
+def _in_the_paper(declared: Sequence[Arm], metric: str) -> list[Arm]:
+    """By the paper's numbers on this data; as declared, which is by its words, if one lacks."""
+    if any(metric not in arm.paper for arm in declared):
+        return list(declared)
+    sign = 1 if METRICS[metric].better == "lower" else -1
+    return sorted(declared, key=lambda arm: sign * arm.paper[metric])
 
 
 def _order(where: str, arms: Sequence[Arm], metric: str) -> tuple[str, str]:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sskd.reporting import captions, prose, tables
 from sskd.reporting.analysis import Analysis
@@ -89,17 +89,16 @@ def _head(analysis: Analysis) -> list[Block]:
 def _results(analysis: Analysis, pictures: Pictures, failures: Mapping[str, str]) -> list[Block]:
     results = tables.result_rows(analysis)
     comparisons = tables.comparison_rows(analysis)
-    return [
-        Heading("Results"),
-        Table(tuple(map(tuple, results)), captions.result_caption(analysis), for_paper=True),
-        Table(
-            tuple(map(tuple, comparisons)),
-            captions.comparison_caption(analysis),
-            notes=tuple(captions.footnotes(analysis, failures)),
-            for_paper=True,
-        ),
-        *(part for part in (pictures.values, pictures.points) if part),
-    ]
+    notes = tuple(captions.footnotes(analysis, failures))
+    caption = captions.result_caption(analysis)
+    first = Table(tuple(map(tuple, results)), caption, notes, for_paper=True)
+    second: list[Table] = []
+    if analysis.comparisons:
+        caption = captions.comparison_caption(analysis)
+        first = replace(first, notes=())  # they are about both, and stand under the second
+        second = [Table(tuple(map(tuple, comparisons)), caption, notes, for_paper=True)]
+    drawn = (part for part in (pictures.values, pictures.points) if part)
+    return [Heading("Results"), first, *second, *drawn]
 
 
 def _diagnostics(analysis: Analysis, pictures: Pictures) -> list[Block]:

@@ -30,6 +30,7 @@ __all__ = [
     "power_rows",
     "result_rows",
     "seed_rows",
+    "show_claim",
     "summary_rows",
     "variant_cost_rows",
     "variant_rows",
@@ -66,7 +67,7 @@ def comparison_rows(analysis: Analysis) -> Rows:
         rows += [[f"{measure.name}{unit}"]] if comparisons else []
         for c in comparisons:
             name = f"{c.arm.title} {MINUS} {c.other.title}"
-            end = [_claimed(c), c.verdict]
+            end = [show_claim(c), c.verdict]
             if c.difference is None:
                 rows.append([name, "0", _nothing(c), NONE, NONE, NONE, *end])
                 continue
@@ -190,7 +191,7 @@ def summary_rows(analysis: Analysis) -> Rows:
     main = analysis.metrics[0]
     measure = METRICS[main]
     heads = [METRICS[metric].head for metric in analysis.metrics]
-    by_name = {c.arm.name: c for c in analysis.of(main)}
+    by_name = analysis.own(main)
     rows = [["variant", "n", *heads, f"Δ {measure.name}", "p (Holm)", "paper", "paper's claim"]]
     for arm in analysis.arms:
         levels = [_level(arm, metric) for metric in analysis.metrics]
@@ -233,7 +234,8 @@ def _printed(analysis: Analysis) -> set[str]:
     return {m for m in analysis.metrics if any(m in arm.paper for arm in analysis.rows)}
 
 
-def _claimed(comparison: Comparison) -> str:
+def show_claim(comparison: Comparison) -> str:
+    """The paper's difference, or where it puts the variant in words, or a dash."""
     if comparison.claimed is not None:
         return show_number(comparison.claimed, METRICS[comparison.metric].digits, sign=True)
     return comparison.direction or NONE

@@ -19,6 +19,7 @@ __all__ = [
     "PRESETS",
     "Ablation",
     "AtScale",
+    "Pair",
     "Source",
     "Variant",
     "explain",
@@ -83,6 +84,15 @@ class AtScale(_Part):
     """Why this is another thing than the paper's: its claim is then not comparable."""
 
 
+class Pair(_Part):
+    """Two variants that a claim is about, beside each one and its counterpart."""
+
+    variant: str
+    against: str
+    claimed: Literal["above", "below"] | None = None
+    """Where the paper puts the first, in words alone."""
+
+
 class Variant(_Part):
     """One arm: what it changes of the base, and what the paper got."""
 
@@ -97,7 +107,8 @@ class Variant(_Part):
     group: str | None = None
     """The heading that the arm stands under; arms of one group follow each other."""
     against: str | None = None
-    """The variant that this one is compared with; the ablation's reference, if not said."""
+    """The variant that this one is compared with; the ablation's reference, if not said; itself
+    for one that is compared with nothing."""
     paper: dict[Metric, float] | None = None
     """As printed: AP in per cent."""
     paper_on: dict[str, dict[Metric, float]] = {}
@@ -123,6 +134,8 @@ class Ablation(_Part):
     variants: Annotated[dict[str, Variant], Field(min_length=2)]
     reference: str
     """The variant that every other one is compared with, unless that says otherwise."""
+    further: tuple[Pair, ...] = ()
+    """What the claim says beyond each variant and its counterpart."""
     expected_order: tuple[str, ...] | None = None
     """Variants that are run, the best one first."""
     metrics: Annotated[tuple[Metric, ...], Field(min_length=1)] = ("mask_ap", "mask_ap50")
@@ -154,6 +167,17 @@ class Ablation(_Part):
         if self.reference not in self.run:
             known = nearest(self.reference, self.run)
             raise ValueError(f"reference: no variant {self.reference!r}{known}")
+        for place, pair in enumerate(self.further):
+            for name in (pair.variant, pair.against):
+                if name not in self.run:
+                    known = nearest(name, self.run)
+                    raise ValueError(f"further.{place}: no variant {name!r} that is run{known}")
+        pairs = [(name, other) for name in self.run if (other := self.against(name)) is not None]
+        pairs += [(pair.variant, pair.against) for pair in self.further]
+        for i, (name, other) in enumerate(pairs):
+            if name == other or {name, other} in map(set, pairs[:i]):
+                # Twice in one family, it would be corrected for twice.
+                raise ValueError(f"{name} is compared with {other} twice, or with itself")
         unknown = [name for name in self.expected_order or () if name not in self.run]
         if unknown or len(set(self.expected_order or ())) < len(self.expected_order or ()):
             raise ValueError(
@@ -250,7 +274,8 @@ def _fields(place: list[int | str]) -> list[str]:
     """The fields that an unknown one may have been meant for."""
     model: type[BaseModel] = Ablation
     if len(place) > 1:
-        model = Source if place[0] == "source" else Variant
+        places: dict[int | str, type[BaseModel]] = {"source": Source, "further": Pair}
+        model = places.get(place[0], Variant)
     if len(place) > 3:
         model = AtScale
     return [name for name in model.model_fields if name not in ("name", "path")]

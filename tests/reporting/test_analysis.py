@@ -8,6 +8,7 @@ from scipy import stats
 from sskd.reporting.analysis import Analysis, analyse
 from sskd.reporting.cost import cost_of
 from sskd.reporting.curves import MAX_POINTS, collect_curves, join
+from sskd.studies.declaration import Pair
 
 AP = {
     "uniform": [0.200, 0.210, 0.205],
@@ -47,6 +48,37 @@ def test_verdicts_follow_the_papers_sign(home: Home) -> None:
     }
     # The declaration prints no AP50 of the paper's.
     assert {c.verdict for c in analysis.of("mask_ap50")} == {"not comparable"}
+
+
+def test_a_further_claim_is_tested_with_the_others(home: Home) -> None:
+    further = Pair(variant="class", against="uniform"), Pair(variant="mask", against="class")
+    home.ablation = home.ablation.model_copy(update={"further": further})
+    analysis = finished(home)
+    comparisons = analysis.of("mask_ap")
+    first, second = comparisons[3:]
+    assert (first.arm.name, first.other.name) == ("class", "uniform")
+    assert (first.claimed, first.direction) == (1.7, "above")
+    assert (second.claimed, second.direction) == (-0.5, "below")
+    # One family: the smallest p of the five is taken five times.
+    smallest = min(comparisons, key=lambda c: c.adjusted or 1)
+    raw = stats.ttest_rel(AP[smallest.arm.name], AP[smallest.other.name]).pvalue
+    assert smallest.adjusted == pytest.approx(5 * raw)
+    assert [c.arm.name for c in analysis.own("mask_ap").values()] == ["uniform", "mask", "class"]
+    assert [arm.name for arm in analysis.counterparts] == ["fusion"]
+
+
+def test_words_are_about_the_first_metric(home: Home) -> None:
+    variants = {
+        name: variant.model_copy(update={"paper": None})
+        for name, variant in home.ablation.variants.items()
+    }
+    further = (Pair(variant="class", against="uniform", claimed="above"),)
+    home.ablation = home.ablation.model_copy(update={"variants": variants, "further": further})
+    analysis = finished(home)
+    assert (analysis.of("mask_ap")[-1].direction, analysis.of("mask_ap50")[-1].direction) == (
+        "above",
+        None,
+    )
 
 
 def test_a_clear_opposite_differs(home: Home) -> None:

@@ -35,6 +35,10 @@ def test_a_row_an_ablation_with_its_verdicts(home: Home, tmp_path: Path) -> None
     assert cells[7].startswith("Of the paper's 3 claims against Fusion: 1 agrees, 2 undecided")
     assert cells[8] == "Fusion: AP 25.5 ± 0.5"
     assert "No finished cell yet: `tau`." in text
+    claims = text.partition("## Every claim")[2].replace("\N{MINUS SIGN}", "-")
+    assert "| **negatives, table 4: AP** |" in claims
+    assert "| Uniform - Fusion | 3 | -5.03 [-5.18, -4.89] | -2.8 | agrees |" in claims
+    assert "| Mask - Fusion | 2 | " in claims
 
 
 def test_nothing_finished_is_said(tmp_path: Path) -> None:

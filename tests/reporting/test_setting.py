@@ -39,6 +39,29 @@ def test_equal_means_are_in_no_order(home: Home, tmp_path: Path) -> None:
     )
 
 
+def test_the_papers_order_is_that_of_its_numbers_on_this_data(home: Home, tmp_path: Path) -> None:
+    numbers = {"uniform": 9.0, "mask": 7.0, "class": 8.0, "fusion": 6.0}
+    variants = {
+        name: variant.model_copy(update={"paper_on": {"ade20k": {"mask_ap": numbers[name]}}})
+        for name, variant in home.ablation.variants.items()
+    }
+    home.ablation = home.ablation.model_copy(update={"variants": variants})
+    text = report(home, tmp_path / "out", scale="small", data="ade20k")
+    assert "the paper's is Uniform > Class > Mask > Fusion." in text
+
+
+def test_variants_that_are_compared_with_nothing_claim_nothing(home: Home, tmp_path: Path) -> None:
+    variants = {
+        name: variant.model_copy(update={"against": name})
+        for name, variant in home.ablation.variants.items()
+    }
+    home.ablation = home.ablation.model_copy(update={"variants": variants})
+    text = report(home, tmp_path / "out")
+    assert "**Not comparable: what the paper compares with is not run here.**" in text
+    assert "Uniform: single seed, so no ±" in text
+    assert "Variant \N{MINUS SIGN} counterpart" not in text
+
+
 def test_settings_made_by_hand_stand_before_what_the_scale_says_of_itself(
     home: Home, tmp_path: Path
 ) -> None:

@@ -56,6 +56,34 @@ def test_negatives_is_the_papers_table_4(negatives, tiny):
         assert cell.config.teacher_contrast.negatives.score == "fusion"
 
 
+@pytest.mark.parametrize(
+    ("name", "claims"),
+    [
+        ("main", {"student-transfer": ["student-supervised"],
+                  "student-refined": ["teacher-adapted"]}),
+        ("losses", {"teacher-pseudo": ["teacher-sup"], "teacher-pixel": ["teacher-sup"],
+                    "student-pseudo": ["student-sup"], "student-pixel": ["student-sup"]}),
+        ("label-fractions", {f"distilled-{n}": [f"teacher-{n}"] for n in (5, 10, 30)}),
+    ],
+)  # fmt: skip
+def test_what_a_claim_says_beyond_the_reference_is_compared(name, claims):
+    found = {}
+    for pair in load_ablation(name, Path("/nowhere")).further:
+        found.setdefault(pair.variant, []).append(pair.against)
+    assert found == claims
+
+
+@pytest.mark.parametrize("name", ["tau", "num-negatives"])
+def test_a_number_that_the_paper_does_not_print_for_a_row_is_absent(name):
+    variants = load_ablation(name, Path("/nowhere")).variants.values()
+    assert not any(variant.paper or variant.claimed for variant in variants)
+
+
+def test_a_table_of_other_methods_claims_nothing_of_our_own_rows():
+    ablation = load_ablation("teacher-backbones", Path("/nowhere"))
+    assert [ablation.against(name) for name in ablation.run] == [None, None, None]
+
+
 def test_arms_of_a_seed_differ_only_in_what_the_ablation_varies(negatives, tiny):
     planned = cells(negatives, tiny, {"contrast.weight": 0.5}, [0, 3])
     assert [cell.seed for cell in planned] == [0] * 4 + [3] * 4
@@ -94,6 +122,12 @@ def test_a_file_in_the_working_directory_takes_the_place_of_ours(tmp_path, tiny)
         ({"name": "x"}, ["'name'", "file"]),
         ({"source": {"paper": "a", "tabel": 1, "setting": "c"}}, ["source.table"]),
         ({"variants": {"cold": {"label": "C", "changes": {}}}}, ["variants", "at least 2"]),
+        ({"further": [{"variant": "hott", "against": "cold"}]}, ["further.0", "'hott'", "'hot'"]),
+        ({"further": [{"variant": "hot", "against": "cold"}]}, ["compared", "twice"]),
+        ({"further": [{"variant": "cold", "against": "hot"}]}, ["compared", "twice"]),
+        ({"further": [{"variant": "hot", "against": "hot"}]}, ["compared", "itself"]),
+        ({"further": [{"variant": "hot", "against": "cold", "clamed": "above"}]},
+         ["further.0.clamed", "'claimed'"]),
         ({"variants": {"a b": {"label": "", "changes": {}}, "cold": {"label": "", "changes": {}}}},
          ["'a b'"]),
         ({"variants": {"a": {"lable": "", "changes": {}}, "b": {"label": "", "changes": {}}}},
