@@ -39,7 +39,7 @@ def test_the_papers_numbers_stand_at_the_papers_values(home: Home) -> None:
 def test_lines_cross_the_groups_of_a_table(home: Home) -> None:
     lines = [x for x in find_lines(planned(home, "label-fractions")) if not x.rival]
     assert {line.title: line.values for line in lines} == dict.fromkeys(
-        ("Adapted teacher", "Student, distilled", "Student, refined"), (0.05, 0.1, 0.3)
+        ("Adapted teacher", "Distilled student", "Refined student"), (0.05, 0.1, 0.3)
     )
 
 
