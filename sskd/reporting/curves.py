@@ -1,4 +1,4 @@
-"""The histories of diagnostics, joined over seeds."""
+"""The histories of training, joined over seeds."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Curves:
-    """The diagnostics of one stage, over the variants that end with it."""
+    """Metrics of one stage's training, over the variants that end with it."""
 
     stage: str
     by_metric: Mapping[str, Mapping[str, Curve]]
@@ -60,22 +60,21 @@ def join(histories: Sequence[History]) -> Curve:
     return Curve(steps, values.mean(0), values.min(0), values.max(0), len(histories))
 
 
-def collect_curves(analysis: Analysis, *, home: Path) -> list[Curves]:
-    """The declared diagnostics over the steps of each variant's final stage.
+def collect_curves(analysis: Analysis, metrics: Sequence[str], *, home: Path) -> list[Curves]:
+    """Metrics as they were logged over the steps of each variant's final stage.
 
     Returns:
-        By stage, in the order in which the variants end with them; empty where no diagnostic is
-        declared, or none was logged.
+        By stage, in the order in which the variants end with them; empty where nothing was logged.
     """
     stages = dict.fromkeys(record.final_stage for record in analysis.records)
-    found = (_of_stage(analysis, stage, home) for stage in stages)
+    found = (_of_stage(analysis, metrics, stage, home) for stage in stages)
     return [curves for curves in found if curves.by_metric]
 
 
-def _of_stage(analysis: Analysis, stage: str, home: Path) -> Curves:
+def _of_stage(analysis: Analysis, metrics: Sequence[str], stage: str, home: Path) -> Curves:
     histories = {arm.name: _histories(arm, stage, home) for arm in analysis.arms}
     by_metric: dict[str, dict[str, Curve]] = {}
-    for metric in analysis.ablation.diagnostics:
+    for metric in metrics:
         for name, parts in histories.items():
             if logged := [part[metric] for part in parts if metric in part]:
                 by_metric.setdefault(metric, {})[name] = join(logged)

@@ -1,6 +1,8 @@
 """Teacher to student on logarithmic axes: equal slopes are equal factors."""
 
+import math
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -8,13 +10,15 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator
 
 from sskd.reporting.efficiency_table import QUANTITIES, Quantity, factor, ours
-from sskd.reporting.style import INK, colour, house_style, save
+from sskd.reporting.style import INK, colour, house_style, legend, save
 from sskd.studies.efficiency import Both
 from sskd.studies.measurements import Measurement
 
 __all__ = ["draw_efficiency"]
 
 _PAPER = "#777777"
+_GAP = 0.08
+"""A label's height, as a share of its panel's."""
 
 
 def draw_efficiency(measured: Sequence[Measurement], paper: Both, path: Path) -> None:
@@ -30,39 +34,50 @@ def draw_efficiency(measured: Sequence[Measurement], paper: Both, path: Path) ->
     # Images a second are the time again, upside down.
     shown = [quantity for quantity in QUANTITIES if quantity.word]
     with house_style():
-        figure = Figure(figsize=(9.2, 3.0), layout="constrained")
+        figure = Figure(figsize=(9.2, 2.8 + 0.15 * len(lines)), layout="constrained")
         panels = figure.subplots(1, len(shown))
         for axes, quantity in zip(panels, shown, strict=True):
             _panel(axes, quantity, lines)
-        figure.legend(
-            *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(lines)
-        )
+        legend(figure, panels[0].get_legend_handles_labels()[0])
         save(figure, path, ("png", "pdf"))
 
 
 def _panel(axes: Axes, quantity: Quantity, lines: Sequence[tuple[str, Both, str, str]]) -> None:
+    students = []
     for label, models, hue, marker in lines:
         values = [
             getattr(m, quantity.name) / quantity.unit for m in (models.teacher, models.student)
         ]
         axes.plot((0, 1), values, color=hue, marker=marker, label=label, linewidth=1.6)
-        middle = (values[0] * values[1]) ** 0.5
-        axes.annotate(
-            f"{factor(models, quantity.name):.2g} times",
-            (0.5, middle),
-            xytext=(4, 4),
-            textcoords="offset points",
-            color=hue if hue != _PAPER else INK,
-            fontsize=8,
-        )
+        students.append(values[1])
     axes.set_yscale("log")
-    axes.set_xlim(-0.35, 1.35)
+    axes.set_xlim(-0.25, 1.9)
     axes.set_xticks((0, 1), ("teacher", "student"))
     axes.set_title(quantity.label)
     axes.yaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.minorticks_off()
     axes.margins(y=0.15)
+    low, high = axes.get_ylim()
+    places = [math.log(value / low) / math.log(high / low) for value in students]
+    for (_, models, hue, _), place in zip(lines, _apart(places), strict=True):
+        axes.annotate(
+            f"{factor(models, quantity.name):.2g} times",
+            (1.12, place),
+            xycoords=("data", "axes fraction"),
+            va="center",
+            color=hue if hue != _PAPER else INK,
+            fontsize=8,
+        )
+
+
+def _apart(places: Sequence[float]) -> list[float]:
+    """Heights of labels in a panel, the upper of two neighbours moved up where they would touch."""
+    moved = list(places)
+    order = sorted(range(len(places)), key=places.__getitem__)
+    for below, above in pairwise(order):
+        moved[above] = max(moved[above], moved[below] + _GAP)
+    return moved
 
 
 def _label(measured: Measurement) -> str:

@@ -7,7 +7,7 @@ from sskd.reporting.analysis import Analysis
 from sskd.reporting.curves import MAX_POINTS, collect_curves
 from sskd.reporting.document import Figure
 from sskd.reporting.gallery import MAX_ROWS, MIN_INSTANCES, Gallery, draw_gallery
-from sskd.reporting.lines import find_lines
+from sskd.reporting.lines import Line, find_lines
 from sskd.reporting.numbers import list_words
 from sskd.reporting.points import draw_points
 from sskd.reporting.scores import MATCH_IOU, MIN_SCORE
@@ -17,7 +17,7 @@ from sskd.reporting.values import draw_values
 
 __all__ = ["KINDS", "draw"]
 
-KINDS = ("points", "values", "curves", "images")
+KINDS = ("points", "values", "training", "curves", "images")
 """What follows the ablation's name in the name of a figure's file."""
 
 
@@ -37,14 +37,17 @@ def draw(analysis: Analysis, folder: Path, endings: Sequence[str], *, home: Path
     lines = find_lines(analysis)
     if lines:
         draw_values(lines, analysis, folder / stems["values"], endings)
-    curves = collect_curves(analysis, home=home)
-    if curves:
-        draw_training(curves, analysis, folder / stems["curves"], endings)
+    curves = {}
+    for kind, metrics in (("training", ("loss",)), ("curves", analysis.ablation.diagnostics)):
+        curves[kind] = collect_curves(analysis, metrics, home=home)
+        if curves[kind]:
+            draw_training(curves[kind], metrics, analysis, folder / stems[kind], endings)
     gallery, reason = _gallery(analysis, folder / stems["images"], endings, home)
     return Pictures(
         points=_points(analysis, stems["points"]),
-        values=_values(analysis, stems["values"]) if lines else None,
-        training=_training(stems["curves"]) if curves else None,
+        values=_values(lines, analysis, stems["values"]) if lines else None,
+        training=_training(stems["training"]) if curves["training"] else None,
+        diagnostics=_diagnostics(stems["curves"]) if curves["curves"] else None,
         images=_images(gallery, stems["images"]) if gallery else None,
         no_images=reason,
     )
@@ -74,24 +77,39 @@ def _points(analysis: Analysis, stem: str) -> Figure:
     return Figure(stem, "Levels by variant, paired differences, the paper's numbers", caption)
 
 
-def _values(analysis: Analysis, stem: str) -> Figure:
+def _values(lines: Sequence[Line], analysis: Analysis, stem: str) -> Figure:
     caption = (
         "Variants that differ in one number alone, over that number. Small dots: seeds. Line: "
         "their mean. Band: its 95 % t-interval, cut off where it leaves the panel. The scale is "
         "logarithmic where the values span more than a decade, with 0 set apart."
     )
     if any(arm.paper for arm in analysis.rows):
-        caption += " The paper's numbers stand at the paper's values."
+        apart = ", apart, because only their order can compare" if analysis.unlike_paper else ""
+        caption += f" The paper's numbers stand at the paper's values{apart}."
+    if any(line.rival for line in lines):
+        caption += (
+            " Dashed: methods that are not run, of which there are the paper's numbers alone."
+        )
     return Figure(stem, "Metrics over the number that varies", caption)
+
+
+_LOGGED = (
+    "Logged on training batches of each variant's final stage: line, mean over seeds; band, "
+    f"smallest to largest seed. Histories longer than {MAX_POINTS} points are averaged over "
+    f"{MAX_POINTS} equal spans of steps."
+)
 
 
 def _training(stem: str) -> Figure:
     caption = (
-        "Logged on training batches of each variant's final stage: line, mean over seeds; band, "
-        f"smallest to largest seed. Histories longer than {MAX_POINTS} points are averaged over "
-        f"{MAX_POINTS} equal spans of steps."
+        "The weighted sum of all terms that a variant's training has: between variants with other "
+        f"terms or weights its level says nothing. {_LOGGED}"
     )
-    return Figure(stem, "Diagnostics over the steps", caption)
+    return Figure(stem, "Training loss over the steps", caption)
+
+
+def _diagnostics(stem: str) -> Figure:
+    return Figure(stem, "Diagnostics over the steps", _LOGGED)
 
 
 def _images(gallery: Gallery, stem: str) -> Figure:

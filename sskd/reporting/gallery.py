@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -34,8 +35,10 @@ COLOURS = (
 
 _WIDTH = 9.6
 _GAP = 0.1
-_WORDS = 0.5
-"""Inches above and below a picture."""
+_LINE = 0.16
+"""Inches of a line of text."""
+_LETTERS = 135
+"""Of a line as wide as the figure."""
 
 
 @dataclass(frozen=True)
@@ -80,9 +83,17 @@ def draw_gallery(
     sizes = {image.id: image for image in data.images}
     shown = dict.fromkeys(case.image for _, *cases in rows for case in cases if case)
     ratio = float(np.mean([sizes[i].height / sizes[i].width for i in shown]))
-    tall = _WIDTH / 6 * ratio  # inches of a picture; the words take as much wherever they stand
+    headings = [
+        fill(f"{c.arm.title} against {c.other.title}", _LETTERS, break_on_hyphens=False)
+        for c, *_ in rows
+    ]
+    # Inches of a picture, and of the words around it: they take as much wherever they stand.
+    tall = _WIDTH / 6 * ratio
+    above = _LINE * (1.3 + max(heading.count("\n") + 1 for heading in headings))
+    below = 1.3 * _LINE
+    height = len(rows) * (tall + above + below)
     with house_style():
-        figure = Figure(figsize=(_WIDTH, len(rows) * (tall + _WORDS)))
+        figure = Figure(figsize=(_WIDTH, height))
         grid = figure.subplots(
             len(rows),
             7,
@@ -91,15 +102,23 @@ def draw_gallery(
             gridspec_kw={
                 "left": 0.003,
                 "right": 0.997,
-                "bottom": 0.45 * _WORDS / (len(rows) * (tall + _WORDS)),
-                "top": 1 - 0.45 * _WORDS / (len(rows) * (tall + _WORDS)),
+                "bottom": below / height,
+                "top": 1 - above / height,
                 "wspace": 0.03,
-                "hspace": _WORDS / tall,
+                "hspace": (above + below) / tall,
             },
         )
-        for axes, (comparison, loss, gain) in zip(grid, rows, strict=True):
-            pair = f"{comparison.arm.title} against {comparison.other.title}"
-            _triple(list(axes[:3]), f"{pair}: largest loss", data, loss, "no image loses")
+        for axes, heading, (_, loss, gain) in zip(grid, headings, rows, strict=True):
+            axes[0].annotate(
+                heading,
+                (0, 1),
+                (0, 72 * 1.2 * _LINE),
+                xycoords="axes fraction",
+                textcoords="offset points",
+                fontweight="bold",
+                fontsize=8,
+            )
+            _triple(list(axes[:3]), "largest loss", data, loss, "no image loses")
             axes[3].set_visible(False)
             _triple(list(axes[4:]), "largest gain", data, gain, "no image gains")
         save(figure, path, endings)
@@ -147,7 +166,7 @@ def _instances(data: CocoData, image_id: int) -> int:
 def _triple(
     axes: Sequence[Axes], title: str, data: CocoData, case: _Case | None, nothing: str
 ) -> None:
-    axes[0].set_title(title, loc="left", fontweight="bold", fontsize=8, pad=3)
+    axes[0].set_title(title, loc="left", fontsize=8, pad=3)
     if case is None:
         for axis in axes:
             axis.set_axis_off()

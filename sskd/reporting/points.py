@@ -1,7 +1,8 @@
 """The figure of levels: points with intervals, paired differences, and the paper's levels apart."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import fill
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,9 +14,12 @@ from sskd.reporting.analysis import Analysis, Arm
 from sskd.reporting.metrics import METRICS
 from sskd.reporting.numbers import show_number
 from sskd.reporting.statistics import Summary
-from sskd.reporting.style import FAINT, INK, blank, colour, house_style, legend, save
+from sskd.reporting.style import FAINT, INK, blank, colour, house_style, legend, number_arms, save
 
 __all__ = ["draw_points"]
+
+_LETTERS = 28
+"""Of a line above a panel."""
 
 Places = list[tuple[float, str | None, Arm | None]]
 """Heights from above: of a group's heading, or of an arm."""
@@ -24,6 +28,7 @@ Places = list[tuple[float, str | None, Arm | None]]
 def draw_points(analysis: Analysis, path: Path, endings: Sequence[str] = ("png",)) -> None:
     """A row a metric: our levels, our paired differences, and the paper's levels apart."""
     places = _places(analysis)
+    inks = {name: colour(number) for name, number in number_arms(analysis.arms).items()}
     printed = any(m in arm.paper for arm in analysis.rows for m in analysis.metrics)
     widths = (3.2, 3.2, 2) if printed else (3.2, 3.2)
     height = 0.75 + len(analysis.metrics) * (0.75 + 0.34 * len(places))
@@ -33,13 +38,14 @@ def draw_points(analysis: Analysis, path: Path, endings: Sequence[str] = ("png",
             len(analysis.metrics), len(widths), squeeze=False, width_ratios=widths, sharey=True
         )
         for axes, metric in zip(grid, analysis.metrics, strict=True):
-            _levels(axes[0], analysis, places, metric)
-            _differences(axes[1], analysis, places, metric)
+            _levels(axes[0], analysis, places, metric, inks)
+            _differences(axes[1], analysis, places, metric, inks)
             if printed:
-                _paper(axes[2], places, metric)
+                _paper(axes[2], places, metric, inks)
         one = len(analysis.counterparts) == 1
         other = analysis.counterparts[0].title if one else "the counterpart"
-        titles = ("this project", f"difference to {other},\nsame seed", "the paper")
+        paired = fill(f"difference to {other}, same seed", _LETTERS, break_on_hyphens=False)
+        titles = ("this project", paired, "the paper")
         for axis, title in zip(grid[0], titles, strict=False):
             axis.set_title(title, loc="left", fontweight="bold", pad=8)
         legend(figure, _handles(analysis, printed=printed))
@@ -54,66 +60,73 @@ def _places(analysis: Analysis) -> Places:
     return places
 
 
-def _levels(axis: Axes, analysis: Analysis, places: Places, metric: str) -> None:
+def _levels(
+    axis: Axes, analysis: Analysis, places: Places, metric: str, inks: Mapping[str, str]
+) -> None:
     measure = METRICS[metric]
     _rows(axis, places, f"{measure.name} ({measure.unit})" if measure.unit else measure.name)
-    for index, (y, _, arm) in enumerate(places):
+    for y, _, arm in places:
         if arm is not None and arm.cells:
             values = list(arm.values(metric).values())
             nothing = "none" if arm.records else "missing"
-            _mark(axis, y, values, arm.summary(metric), colour(index), nothing)
+            _mark(axis, y, values, arm.summary(metric), inks[arm.name], nothing)
         elif arm is not None:
             _note(axis, y, (arm.absent or "").partition(":")[0])
     if not any(arm.summary(metric) for arm in analysis.arms):
         axis.set_xticks([])
 
 
-def _differences(axis: Axes, analysis: Analysis, places: Places, metric: str) -> None:
+def _differences(
+    axis: Axes, analysis: Analysis, places: Places, metric: str, inks: Mapping[str, str]
+) -> None:
     measure = METRICS[metric]
     unit = f" ({measure.difference_unit})" if measure.difference_unit else ""
     _rows(axis, places, f"difference in {measure.name}{unit}")
     axis.axvline(0, color=INK, linewidth=1, zorder=1)
     by_name = analysis.own(metric)
-    counterparts = {arm.name for arm in analysis.counterparts}
-    for index, (y, _, arm) in enumerate(places):
+    for y, _, arm in places:
         found = by_name.get(arm.name) if arm is not None else None
         if found is not None:
             base = found.other.values(metric)
             mine = found.arm.values(metric)
             pairs = [value - base[seed] for seed, value in mine.items() if seed in base]
-            _mark(axis, y, pairs, found.difference, colour(index), "")
-        elif arm is not None and arm.name in counterparts:
+            _mark(axis, y, pairs, found.difference, inks[found.arm.name], "")
+    # Zero is what the panel is about: keep it in sight and off the edge.
+    low, high = axis.get_xlim()
+    room = 0.06 * max(high - low, 1e-6)
+    low, high = min(low, -room), max(high, room)
+    axis.set_xlim(low, high)
+    counterparts = {arm.name for arm in analysis.counterparts}
+    left = -low > high
+    for y, _, arm in places:
+        if arm is not None and arm.name in counterparts - by_name.keys():
             axis.annotate(
                 "reference",
                 (0, y),
-                (-5, 0),
+                (-5 if left else 5, 0),
                 textcoords="offset points",
-                ha="right",
+                ha="right" if left else "left",
                 va="center",
                 color=FAINT,
                 style="italic",
             )
-    # Zero is what the panel is about: keep it in sight and off the edge.
-    low, high = axis.get_xlim()
-    room = 0.06 * max(high - low, 1e-6)
-    axis.set_xlim(min(low, -room), max(high, room))
 
 
-def _paper(axis: Axes, places: Places, metric: str) -> None:
+def _paper(axis: Axes, places: Places, metric: str, inks: Mapping[str, str]) -> None:
     measure = METRICS[metric]
     _rows(axis, places, f"{measure.name} ({measure.unit})" if measure.unit else measure.name)
     printed = [
-        (index, y, arm.paper[metric])
-        for index, (y, _, arm) in enumerate(places)
+        (inks.get(arm.name, FAINT), y, arm.paper[metric])
+        for y, _, arm in places
         if arm is not None and metric in arm.paper
     ]
-    for index, y, value in printed:
+    for ink, y, value in printed:
         axis.plot(
             value,
             y,
             "D",
             markerfacecolor="white",
-            markeredgecolor=colour(index),
+            markeredgecolor=ink,
             markeredgewidth=1.6,
             markersize=6,
         )
@@ -125,13 +138,17 @@ def _paper(axis: Axes, places: Places, metric: str) -> None:
             va="center",
             fontsize=7,
         )
-    axis.margins(x=0.28)
     if not printed:
         blank(axis, "not printed")
+        return
+    # On the right there must be room for the number of the rightmost.
+    low, high = min(value for *_, value in printed), max(value for *_, value in printed)
+    span = high - low or abs(high) or 1.0
+    axis.set_xlim(low - 0.15 * span, high + 0.42 * span)
 
 
 def _rows(axis: Axes, places: Places, label: str) -> None:
-    names = [heading or (arm.label if arm else "") for _, heading, arm in places]
+    names = [_two_lines(heading or (arm.label if arm else "")) for _, heading, arm in places]
     axis.set_yticks([y for y, _, _ in places], names)
     for tick, (_, heading, _) in zip(axis.get_yticklabels(), places, strict=False):
         tick.set_fontweight("bold" if heading else "normal")
@@ -139,6 +156,11 @@ def _rows(axis: Axes, places: Places, label: str) -> None:
     axis.tick_params(axis="y", length=0)
     axis.set_xlabel(label)
     axis.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
+
+
+def _two_lines(name: str) -> str:
+    """A long name in halves, for which a row has room; the panels need the width."""
+    return name if len(name) < 40 else fill(name, len(name) // 2 + 4, break_on_hyphens=False)
 
 
 def _note(axis: Axes, y: float, text: str) -> None:

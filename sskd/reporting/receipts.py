@@ -97,8 +97,6 @@ def _arm(arm: Arm) -> dict[str, Any]:
 
 
 def _histories(analysis: Analysis, home: Path) -> list[str | None]:
-    if not analysis.ablation.diagnostics:
-        return []
     trained = [record.trained for record in analysis.records]
     return [_hash(history_file(home, stage)) for stage in trained if stage is not None]
 

@@ -28,6 +28,9 @@ __all__ = ["best_place", "winner_settings", "write_search_report"]
 TICKS = 4
 """Intervals between the ticks of a logarithmic axis."""
 
+_ACROSS = 4
+"""Panels of a row."""
+
 
 def write_search_report(
     planned: PlannedSearch,
@@ -203,9 +206,12 @@ def _draw_slices(planned: PlannedSearch, entries: Mapping[int, Entry], path: Pat
     dimensions = planned.space.dimensions
     known = [e for e in entries.values() if e.values is not None]
     with house_style():
-        figure = Figure(figsize=(2.9 * len(dimensions) + 0.6, 2.9), layout="constrained")
-        panels = figure.subplots(1, len(dimensions), squeeze=False, sharey=True)[0]
-        for axes, (key, dimension) in zip(panels, dimensions.items(), strict=True):
+        across = min(len(dimensions), _ACROSS)
+        rows = -(-len(dimensions) // across)
+        figure = Figure(figsize=(2.9 * across + 0.6, 2.9 * rows), layout="constrained")
+        grid = figure.subplots(rows, across, squeeze=False, sharey=True)
+        panels = list(grid.flatten())
+        for axes, (key, dimension) in zip(panels, dimensions.items(), strict=False):
             _draw_axis(axes, dimension)
             for number, entry in enumerate(known):
                 assert entry.values is not None
@@ -221,7 +227,10 @@ def _draw_slices(planned: PlannedSearch, entries: Mapping[int, Entry], path: Pat
                     markersize=6.5,
                 )
             axes.set_xlabel(short_name(key))
-        panels[0].set_ylabel("AP on held-out images (%)")
+        for axes in panels[len(dimensions) :]:
+            axes.set_visible(False)
+        for axes in grid[:, 0]:
+            axes.set_ylabel("AP on held-out images (%)")
         save(figure, path.with_suffix(""))
 
 

@@ -33,6 +33,7 @@ class Pictures:
     points: Figure | None = None
     values: Figure | None = None
     training: Figure | None = None
+    diagnostics: Figure | None = None
     images: Figure | None = None
     no_images: str = ""
 
@@ -53,7 +54,7 @@ def compose(
         *_results(analysis, pictures, failures),
         Heading("What this many seeds can tell"),
         _table(tables.power_rows(analysis), captions.power_caption(analysis, power=POWER)),
-        *_diagnostics(analysis, pictures),
+        *_training(analysis, pictures),
         Heading("Pictures"),
         pictures.images or Paragraph((f"No pictures: {pictures.no_images}.",)),
         *_cost(analysis),
@@ -101,10 +102,14 @@ def _results(analysis: Analysis, pictures: Pictures, failures: Mapping[str, str]
     return [Heading("Results"), first, *second, *drawn]
 
 
-def _diagnostics(analysis: Analysis, pictures: Pictures) -> list[Block]:
-    named = "" if analysis.ablation.diagnostics else ": the declaration names none"
-    nothing = Paragraph((f"No diagnostic has been logged{named}.",))
-    return [Heading("Diagnostics"), pictures.training or nothing]
+def _training(analysis: Analysis, pictures: Pictures) -> list[Block]:
+    blocks: list[Block] = [
+        Heading("Training"),
+        pictures.training or Paragraph(("No training loss has been logged.",)),
+    ]
+    if analysis.ablation.diagnostics:
+        blocks.append(pictures.diagnostics or Paragraph(("No diagnostic has been logged.",)))
+    return blocks
 
 
 def _cost(analysis: Analysis) -> list[Block]:

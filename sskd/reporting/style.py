@@ -4,17 +4,32 @@ Colours are Okabe and Ito's, told apart by the colour-blind; the font ships with
 date or version enters a file, so that equal numbers give equal bytes.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-__all__ = ["COLOURS", "DPI", "FAINT", "INK", "blank", "colour", "house_style", "legend", "save"]
+from sskd.reporting.arms import Arm
+
+__all__ = [
+    "COLOURS",
+    "DPI",
+    "FAINT",
+    "INK",
+    "blank",
+    "colour",
+    "house_style",
+    "legend",
+    "number_arms",
+    "save",
+    "stroke",
+]
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#A08A00")
 DPI = 160
@@ -76,12 +91,32 @@ def colour(index: int) -> str:
     return COLOURS[index % len(COLOURS)]
 
 
+def stroke(index: int) -> str:
+    """The style of the n-th line: another one whenever the colours begin anew."""
+    strokes = ("solid", "dashed", "dotted", "dashdot")
+    return strokes[index // len(COLOURS) % len(strokes)]
+
+
+def number_arms(arms: Iterable[Arm]) -> dict[str, int]:
+    """For ``colour``, by name: arms of one label share a number, whatever their groups."""
+    arms = list(arms)
+    labels = list(dict.fromkeys(arm.label for arm in arms))
+    return {arm.name: labels.index(arm.label) for arm in arms}
+
+
 def legend(figure: Figure, handles: Sequence[Artist]) -> None:
-    """One row above everything."""
+    """Above everything, in as few rows as the width allows."""
+    # Inches: of a letter at this size, and of a line with the space around it.
+    widths = [0.062 * len(str(handle.get_label())) + 0.55 for handle in handles]
+    fitting = (
+        n
+        for n in range(len(handles), 1, -1)
+        if sum(max(column) for column in np.array_split(widths, n)) < figure.get_figwidth()
+    )
     figure.legend(
         handles=list(handles),
         loc="outside upper left",
-        ncols=len(handles),
+        ncols=next(fitting, 1),
         handletextpad=0.5,
         columnspacing=1.6,
         fontsize=8.5,

@@ -14,7 +14,7 @@ from matplotlib.ticker import FixedLocator, NullLocator
 from sskd.reporting.analysis import Analysis
 from sskd.reporting.lines import Line
 from sskd.reporting.metrics import METRICS
-from sskd.reporting.style import INK, colour, house_style, legend, save
+from sskd.reporting.style import INK, colour, house_style, legend, save, stroke
 
 __all__ = ["draw_values"]
 
@@ -26,6 +26,8 @@ _PARAMETERS = {
     "exponent": "exponent of the debiasing score",
 }
 _DECADE = 10.0
+_MARKERS = "osD^vP*X"
+"""By line, so that equal numbers of two lines can both be seen."""
 
 
 def draw_values(
@@ -45,8 +47,12 @@ def draw_values(
         grid = figure.subplots(rows, 2, squeeze=False).flatten()
         for axis, (own, metric, paper) in zip(grid, panels, strict=False):
             for index, line in own:
-                (_paper if paper else _ours)(axis, line, metric, colour(index))
+                (_paper if paper else _ours)(axis, line, metric, index)
+            if not paper:
+                _limit(axis, own, metric)
             _finish(axis, own, metric, paper=paper)
+            title = "the paper" + (" (compare the order only)" if analysis.unlike_paper else "")
+            axis.set_title(title if paper else "this project", loc="left", fontweight="bold")
         for axis in grid[len(panels) :]:
             axis.set_visible(False)
         legend(figure, _handles(lines, analysis))
@@ -59,7 +65,8 @@ def _by_parameter(lines: Sequence[Line]) -> list[list[tuple[int, Line]]]:
     return [[(i, x) for i, x in enumerate(lines) if x.parameter == p] for p in parameters]
 
 
-def _ours(axis: Axes, line: Line, metric: str, ink: str) -> None:
+def _ours(axis: Axes, line: Line, metric: str, index: int) -> None:
+    ink = colour(index)
     points = [
         (value, summary, list(arm.values(metric).values()))
         for value, arm in zip(line.values, line.arms, strict=True)
@@ -68,30 +75,53 @@ def _ours(axis: Axes, line: Line, metric: str, ink: str) -> None:
     if not points:
         return
     banded = [(v, s.low, s.high) for v, s, _ in points if s.low is not None and s.high is not None]
-    # The band must not set the axis: at two or three seeds it would flatten everything else.
-    seeds = [seed for _, _, values in points for seed in values]
-    axis.plot([v for v, _, _ in points], [s.mean for _, s, _ in points], "o-", color=ink)
+    axis.plot(
+        [v for v, _, _ in points],
+        [s.mean for _, s, _ in points],
+        color=ink,
+        marker=_marker(index),
+        linestyle=stroke(index),
+    )
     for value, _, values in points:
         axis.plot([value] * len(values), values, "o", color=ink, markersize=3, alpha=0.5)
-    low, high = min(seeds), max(seeds)
-    room = 0.5 * max(high - low, 1e-6)
-    before = axis.dataLim.frozen().intervaly if axis.has_data() else (low, high)
-    axis.set_ylim(min(low - room, *before), max(high + room, *before))
     if len(banded) > 1:
         at, bottom, top = (np.array(column, dtype=float) for column in zip(*banded, strict=True))
         axis.fill_between(at, bottom, top, color=ink, alpha=0.15, linewidth=0)
 
 
-def _paper(axis: Axes, line: Line, metric: str, ink: str) -> None:
+def _limit(axis: Axes, lines: list[tuple[int, Line]], metric: str) -> None:
+    """By the seeds: at two or three of them the bands would flatten everything else."""
+    seeds = [x for _, line in lines for arm in line.arms for x in arm.values(metric).values()]
+    if seeds:
+        room = 0.3 * max(max(seeds) - min(seeds), 1e-6)
+        axis.set_ylim(min(seeds) - room, max(seeds) + room)
+
+
+def _paper(axis: Axes, line: Line, metric: str, index: int) -> None:
     points = [
         (value, arm.paper[metric])
         for value, arm in zip(line.papers, line.arms, strict=True)
         if metric in arm.paper
     ]
-    # A line through a gap would show numbers that the paper does not print.
-    style = "D-" if len(points) == len(line.arms) else "D"
-    at, printed = [value for value, _ in points], [number for _, number in points]
-    axis.plot(at, printed, style, color=ink, markerfacecolor="white", linewidth=1)
+    whole = len(points) == len(line.arms)
+    axis.plot(
+        [value for value, _ in points],
+        [number for _, number in points],
+        color=colour(index),
+        marker=_marker(index),
+        markerfacecolor="none",
+        # A line through a gap would show numbers that the paper does not print.
+        linestyle=_stroke(line, index) if whole else "none",
+        linewidth=1,
+    )
+
+
+def _marker(index: int) -> str:
+    return _MARKERS[index % len(_MARKERS)]
+
+
+def _stroke(line: Line, index: int) -> str:
+    return "dashed" if line.rival else stroke(index)
 
 
 def _finish(axis: Axes, lines: list[tuple[int, Line]], metric: str, *, paper: bool) -> None:
@@ -109,13 +139,22 @@ def _finish(axis: Axes, lines: list[tuple[int, Line]], metric: str, *, paper: bo
     axis.margins(x=0.05)
     axis.set_xlabel(_PARAMETERS.get(parameter, parameter.replace("_", " ")))
     axis.set_ylabel(f"{measure.name} ({measure.unit})" if measure.unit else measure.name)
-    axis.set_title("the paper" if paper else "this project", loc="left", fontweight="bold")
+    # Values without a number, too, so that the panels of a row can be compared.
+    axis.update_datalim([(value, 0) for value in ticks], updatey=False)
     axis.autoscale(axis="x")
 
 
 def _handles(lines: Sequence[Line], analysis: Analysis) -> list[Artist]:
     own: list[Artist] = [
-        Line2D([], [], color=colour(index), linewidth=2, label=line.title)
+        Line2D(
+            [],
+            [],
+            color=colour(index),
+            marker=_marker(index),
+            markerfacecolor="none" if line.rival else None,
+            linestyle=_stroke(line, index),
+            label=line.title + (" (paper only)" if line.rival else ""),
+        )
         for index, line in enumerate(lines)
         if line.title
     ]

@@ -1,5 +1,7 @@
 """Comparisons, verdicts, cost and curves of hand-made cells."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from made_home import Home
@@ -8,7 +10,7 @@ from scipy import stats
 from sskd.reporting.analysis import Analysis, analyse
 from sskd.reporting.cost import cost_of
 from sskd.reporting.curves import MAX_POINTS, collect_curves, join
-from sskd.studies.declaration import Pair
+from sskd.studies.declaration import Pair, load_ablation
 
 AP = {
     "uniform": [0.200, 0.210, 0.205],
@@ -144,12 +146,25 @@ def test_long_curves_are_averaged_over_spans() -> None:
     np.testing.assert_allclose(curve.steps, curve.mean)
 
 
-def test_curves_are_of_the_declared_diagnostics(home: Home) -> None:
+def test_curves_are_of_what_was_asked_for_and_logged(home: Home) -> None:
     rows = [{"step": s, "margin": s / 10, "loss": 1.0} for s in (1, 2)]
     for cell in home.plan(2):
         home.write(cell, 0.2, history=rows if cell.variant != "mask" else None)
     analysis = analyse(home.ablation, home.cells, home=home.path)
-    (curves,) = collect_curves(analysis, home=home.path)
+    (curves,) = collect_curves(analysis, ["margin", "bank_age"], home=home.path)
     assert curves.stage == "transfer"
     assert list(curves.by_metric) == ["margin"]
     assert list(curves.by_metric["margin"]) == ["uniform", "class", "fusion"]
+
+
+def test_curves_of_teacher_and_student_are_apart(home: Home) -> None:
+    home.ablation = load_ablation("teacher-choice", Path.cwd())
+    for cell in home.plan(2):
+        home.write(cell, 0.2, history=[{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0}])
+    analysis = analyse(home.ablation, home.cells, home=home.path)
+    found = collect_curves(analysis, ["loss"], home=home.path)
+    assert {curves.stage: curves.names for curves in found} == {
+        "pretraining": ["teacher-zero-shot"],
+        "self_training": ["teacher-adapted"],
+        "transfer": ["student-zero-shot", "student-adapted"],
+    }

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from made_home import Home
+from matplotlib.figure import Figure
 from PIL import Image
 
 from sskd.reporting.analysis import Analysis, analyse
@@ -36,10 +37,51 @@ def test_the_papers_numbers_stand_at_the_papers_values(home: Home) -> None:
 
 
 def test_lines_cross_the_groups_of_a_table(home: Home) -> None:
-    lines = find_lines(planned(home, "label-fractions"))
+    lines = [x for x in find_lines(planned(home, "label-fractions")) if not x.rival]
     assert {line.title: line.values for line in lines} == dict.fromkeys(
-        ("Adapted teacher", "Student, distilled", "Student, refined"), (0.05, 0.1, 0.3)
+        ("Adapted teacher", "Distilled student", "Refined student"), (0.05, 0.1, 0.3)
     )
+
+
+def test_methods_that_are_not_run_stand_at_the_values_of_their_groups(home: Home) -> None:
+    rivals = [x for x in find_lines(planned(home, "label-fractions")) if x.rival]
+    assert {x.title: [arm.paper["mask_ap"] for arm in x.arms] for x in rivals} == {
+        "PAIS": [18.0, 22.9, 32.8],
+        "Guided Distillation": [23.0, 30.8, 35.6],
+        "S4M": [30.1, 33.3, 37.8],
+    }
+    assert {(x.values, x.papers) for x in rivals} == {((0.05, 0.1, 0.3), (0.05, 0.1, 0.3))}
+    ours, *others = find_lines(planned(home, "teacher-backbones"))
+    assert (ours.title, ours.rival, len(others)) == ("Ours", False, 3)
+
+
+def test_a_method_with_two_numbers_has_no_line(home: Home) -> None:
+    home.ablation = load_ablation("label-fractions", Path.cwd())
+    variants = {k: v for k, v in home.ablation.variants.items() if k != "s4m-30"}
+    home.ablation = home.ablation.model_copy(update={"variants": variants})
+    home.plan(1)
+    lines = find_lines(analyse(home.ablation, home.cells, home=home.path))
+    assert [x.title for x in lines if x.rival] == ["PAIS", "Guided Distillation"]
+
+
+def test_the_papers_panel_shows_what_is_not_run_and_ours_does_not(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Figure] = []
+    monkeypatch.setattr("sskd.reporting.values.save", lambda figure, *_: drawn.append(figure))
+    planned(home, "label-fractions")
+    for cell in home.cells:
+        home.write(cell, 0.2 + 0.01 * cell.seed)
+    analysis = analyse(home.ablation, home.cells, home=home.path)
+    draw_values(find_lines(analysis), analysis, home.path)
+    ours, paper = drawn[0].axes
+    curves = [[line for line in axis.get_lines() if len(line.get_xdata()) == 3]
+              for axis in (ours, paper)]  # fmt: skip
+    assert [len(found) for found in curves] == [3, 6]
+    assert list(curves[1][3].get_ydata()) == [18.0, 22.9, 32.8]
+    assert "order only" in paper.get_title(loc="left")
+    named = [text.get_text() for text in drawn[0].legends[0].get_texts()]
+    assert "PAIS (paper only)" in named
 
 
 @pytest.mark.parametrize("name", ["negatives", "views", "stages", "main"])

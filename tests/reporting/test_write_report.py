@@ -97,6 +97,21 @@ def test_full_report(home: Home, street: str, tmp_path: Path) -> None:
     assert str(tmp_path) not in text
 
 
+def test_the_training_loss_needs_no_declaration(home: Home, tmp_path: Path) -> None:
+    home.ablation = home.ablation.model_copy(update={"diagnostics": ()})
+    for cell in home.plan(2):
+        rows = [{"step": s, "loss": 9.0 - s, "margin": 0.1 * s} for s in (1, 2, 3)]
+        home.write(cell, AP[cell.variant][cell.seed], history=rows)
+    text = report(home, tmp_path)
+    assert "![Training loss over the steps](negatives-training.png)" in text
+    assert (tmp_path / "negatives-training.png").stat().st_size > 4_000
+    assert not (tmp_path / "negatives-curves.png").exists()
+    for cell in home.cells:
+        home.write(cell, AP[cell.variant][cell.seed], history=[])
+    assert "No training loss has been logged." in report(home, tmp_path)
+    assert not (tmp_path / "negatives-training.png").exists()
+
+
 def test_equal_inputs_give_equal_bytes(home: Home, street: str, tmp_path: Path) -> None:
     fill(home, 2, street)
     report(home, tmp_path / "out")
