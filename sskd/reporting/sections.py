@@ -17,6 +17,7 @@ from sskd.reporting.document import (
     Heading,
     Paragraph,
     Table,
+    literal,
 )
 from sskd.reporting.numbers import list_words, show_duration
 from sskd.reporting.statistics import POWER
@@ -55,7 +56,7 @@ def compose(
         _table(tables.power_rows(analysis), captions.power_caption(analysis, power=POWER)),
         *_diagnostics(analysis, pictures),
         Heading("Pictures"),
-        pictures.images or Paragraph((f"No pictures: {pictures.no_images}.",)),
+        pictures.images or Paragraph((f"No pictures: {literal(pictures.no_images)}.",)),
         *_cost(analysis),
         Heading("Deviations from the paper, and notes"),
         Bullets(_notes(analysis)),
@@ -91,12 +92,11 @@ def _results(analysis: Analysis, pictures: Pictures, failures: Mapping[str, str]
     comparisons = tables.comparison_rows(analysis)
     return [
         Heading("Results"),
-        Table(tuple(map(tuple, results)), captions.result_caption(analysis), for_paper=True),
+        Table(tuple(map(tuple, results)), captions.result_caption(analysis)),
         Table(
             tuple(map(tuple, comparisons)),
             captions.comparison_caption(analysis),
             notes=tuple(captions.footnotes(analysis, failures)),
-            for_paper=True,
         ),
         *(part for part in (pictures.values, pictures.points) if part),
     ]
@@ -178,7 +178,7 @@ def _missing(analysis: Analysis, command: str, failures: Mapping[str, str]) -> l
     items = []
     for cell in analysis.missing:
         reason = failures.get(cell.fingerprint, "")
-        state = f"failed: {reason}" if reason else "missing"
+        state = f"failed: {literal(reason)}" if reason else "missing"
         items.append(f"{titles[cell.variant]}, seed {cell.seed}: {state}")
     fills = Paragraph((f"`{command}` fills them.",))
     return [Heading("Missing cells"), fills, Bullets(tuple(items))]
