@@ -17,13 +17,16 @@ __all__ = ["draw_efficiency"]
 _PAPER = "#777777"
 
 
-def draw_efficiency(measured: Sequence[Measurement], paper: Both, path: Path) -> None:
+def draw_efficiency(
+    measured: Sequence[Measurement], paper: Both, path: Path, endings: Sequence[str]
+) -> None:
     """A panel a quantity, a line a measurement and one for the paper.
 
     Args:
         measured: At least one.
         paper: What the paper prints.
-        path: Of the chart without its ending; PNG and PDF are written.
+        path: Of the chart without its ending.
+        endings: Of ``png`` and ``pdf``.
     """
     lines = [(_label(m), ours(m), colour(i), "o") for i, m in enumerate(measured)]
     lines.append(("paper", paper, _PAPER, "s"))
@@ -37,7 +40,7 @@ def draw_efficiency(measured: Sequence[Measurement], paper: Both, path: Path) ->
         figure.legend(
             *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(lines)
         )
-        save(figure, path, ("png", "pdf"))
+        save(figure, path, endings)
 
 
 def _panel(axes: Axes, quantity: Quantity, lines: Sequence[tuple[str, Both, str, str]]) -> None:
