@@ -17,7 +17,6 @@ __all__ = [
     "FORMATS",
     "RENDERERS",
     "parse_formats",
-    "templates",
     "to_html",
     "to_latex",
     "to_markdown",
@@ -38,7 +37,7 @@ _TEXT_ROWS = 10
 
 def to_markdown(document: Document, _: Path) -> str:
     """As GitHub shows it; pictures are linked."""
-    environment = templates()
+    environment = _templates()
     environment.filters |= {
         "inline": markdown.inline,
         "line": markdown.line,
@@ -61,14 +60,14 @@ def to_html(document: Document, folder: Path) -> str:
         content = base64.b64encode((folder / f"{stem}.png").read_bytes()).decode("ascii")
         return f"data:image/png;base64,{content}"
 
-    environment = templates(autoescape=True)
+    environment = _templates(autoescape=True)
     environment.filters |= {"marked": _marked_html, "picture": picture, "bare": bare}
     return environment.get_template("report.html.j2").render(document=document)
 
 
 def to_latex(document: Document, _: Path) -> str:
     """All of it, with booktabs; compiles by itself, or as an input; pictures are PDFs beside it."""
-    environment = templates(
+    environment = _templates(
         block_start_string="<%",
         block_end_string="%>",
         variable_start_string="<<",
@@ -110,7 +109,7 @@ def parse_formats(text: str) -> tuple[str, ...]:
     return found
 
 
-def templates(*, autoescape: bool = False, **syntax: str) -> Environment:
+def _templates(*, autoescape: bool = False, **syntax: str) -> Environment:
     """Our templates, in which a name that nobody gives is an error.
 
     Args:
