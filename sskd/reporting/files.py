@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sskd.reporting.document import Document
 from sskd.reporting.formats import RENDERERS
+from sskd.reporting.latex import safe_name
 
 __all__ = ["pictures_of", "rendered", "write_document"]
 
@@ -33,22 +34,28 @@ def write_document(
         formats: Some that have words.
         drawn: The folder of its pictures.
         out: A folder that is there.
-        stems: Of all pictures that such a document may have: one that can no longer be drawn must
+        stems: Of all pictures that such a document may have: one that is not drawn any more must
             not outlive its numbers.
 
     Returns:
         The names of the files of each format.
     """
     texts = {form: RENDERERS[form](document, drawn) for form in formats}
+    shown = {figure.stem for figure in document.figures}
+    assert shown <= set(stems)
     files = {}
     for form, text in texts.items():
-        pictures = []
-        if ending := _BESIDE.get(form):
-            for stem in stems:
-                (out / f"{stem}.{ending}").unlink(missing_ok=True)
-            pictures = [f"{figure.stem}.{ending}" for figure in document.figures]
-        for picture in pictures:
-            shutil.copyfile(drawn / picture, out / picture)
-        (out / f"{document.name}.{form}").write_text(text, "utf-8")
-        files[form] = [f"{document.name}.{form}", *pictures]
+        files[form] = [f"{document.name}.{form}"]
+        (out / files[form][0]).write_text(text, "utf-8")
+        for stem in stems if form in _BESIDE else ():
+            drawing, picture = f"{stem}.{_BESIDE[form]}", _name(stem, form)
+            (out / picture).unlink(missing_ok=True)
+            if stem in shown:
+                shutil.copyfile(drawn / drawing, out / picture)
+                files[form].append(picture)
     return files
+
+
+def _name(stem: str, form: str) -> str:
+    """TeX takes few signs in the name of a file."""
+    return f"{safe_name(stem) if form == 'tex' else stem}.{_BESIDE[form]}"

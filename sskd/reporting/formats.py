@@ -78,7 +78,7 @@ def to_latex(document: Document, _: Path) -> str:
     environment.filters |= {
         "marked": _marked_latex,
         "comment": lambda text: " ".join(text.split()),
-        "label": latex.label,
+        "safe": latex.safe_name,
         "typed": _typed,
         "parts": _parts,
     }
@@ -144,7 +144,7 @@ def _marked_latex(text: str) -> str:
 
 def _typed(text: str) -> str:
     """Code, its lines apart and indented as they are."""
-    lines = text.rstrip().split("\n")
+    lines = text.strip("\n").split("\n")
     shown = ("~" * (len(x) - len(x.lstrip(" "))) + latex.escape_code(x.lstrip(" ")) for x in lines)
     return "\\\\\n".join(shown)
 

@@ -6,7 +6,7 @@ import re
 import unicodedata
 from functools import cache
 
-__all__ = ["escape", "escape_code", "label"]
+__all__ = ["escape", "escape_code", "safe_name"]
 
 _TEXT = {
     "\\": r"\textbackslash{}",
@@ -119,10 +119,9 @@ def escape_code(text: str) -> str:
     return r"\allowbreak{}".join(shown)
 
 
-def label(name: str) -> str:
-    """A name as a part of a label, in which little but letters and digits is safe."""
-    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
-    return re.sub(r"[^A-Za-z0-9]+", "-", plain).strip("-")
+def safe_name(name: str) -> str:
+    """A name as a label, or a file's: signs that are not safe there become their numbers."""
+    return re.sub(r"[^A-Za-z0-9._=-]", lambda match: f"U{ord(match[0]):04X}", name)
 
 
 @cache

@@ -24,6 +24,7 @@ from sskd.reporting.document import (
     literal,
     spans,
 )
+from sskd.reporting.files import write_document
 from sskd.reporting.formats import to_html, to_latex, to_markdown
 
 MINUS = "\N{MINUS SIGN}"
@@ -194,10 +195,10 @@ def test_latex_has_every_block(tmp_path: Path) -> None:
         r"\footnotesize a note}",
         r"\texttt{a\ensuremath{|}b}",
         r"sskd ablate -{}-set a=\ensuremath{<}b",
-        r"\label{tab:na-me-1}",
+        r"\label{tab:na_me-1}",
         r"{name-points.pdf}",
         r"\caption{Dots.}",
-        r"\label{fig:na-me-1}",
+        r"\label{fig:na_me-1}",
         r"\usepackage{booktabs,graphicx}, then \input{na_me.tex}",
     ):
         assert part in text
@@ -224,6 +225,20 @@ def test_latex_compiles(tmp_path: Path, way: str) -> None:
     assert done.returncode == 0, done.stdout[-2000:]
     assert (tmp_path / f"{job}.pdf").stat().st_size > 5_000
     assert "undefined" not in done.stdout.replace("Label(s) may", "").lower()
+
+
+def test_a_picture_has_a_name_that_tex_takes(tmp_path: Path) -> None:
+    drawn, out = tmp_path / "drawn", tmp_path / "out"
+    drawn.mkdir()
+    out.mkdir()
+    for ending in ("png", "pdf"):
+        (drawn / f"a %b.{ending}").write_bytes(b"new")
+    (out / "aU0020U0025c.pdf").write_bytes(b"old")
+    document = Document.of("n", "t", [Figure("a %b", "", "d")])
+    files = write_document(document, ("md", "tex"), drawn=drawn, out=out, stems=["a %b", "a %c"])
+    assert files == {"md": ["n.md", "a %b.png"], "tex": ["n.tex", "aU0020U0025b.pdf"]}
+    assert {path.name for path in out.iterdir()} == {*files["md"], *files["tex"]}
+    assert "{aU0020U0025b.pdf}" in (out / "n.tex").read_text()
 
 
 def fill(home: Home, sha256: str) -> None:

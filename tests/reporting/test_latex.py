@@ -2,7 +2,7 @@
 
 import pytest
 
-from sskd.reporting.latex import escape, escape_code, label
+from sskd.reporting.latex import escape, escape_code, safe_name
 
 
 @pytest.mark.parametrize(
@@ -43,8 +43,7 @@ def test_long_words_of_code_may_be_broken_and_quotes_stay_straight() -> None:
     assert shown == r"a.\allowbreak{}b\_\allowbreak{}c=\char34{}d\char34{} -{}-set"
 
 
-@pytest.mark.parametrize(
-    ("name", "shown"), [("größe #1_50 %", "groe-1-50"), ("sweep-tau", "sweep-tau"), ("中", "")]
-)
-def test_a_label_has_letters_and_digits(name: str, shown: str) -> None:
-    assert label(name) == shown
+def test_names_stay_apart() -> None:
+    assert safe_name("sweep-tau_1.5") == "sweep-tau_1.5"
+    assert safe_name("größe #1") == "grU00F6U00DFeU0020U00231"
+    assert safe_name("中") != safe_name("日")
