@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 from sskd.cli.console import print_table, say
@@ -68,7 +69,12 @@ def print_measurement(measured: Measurement, scale: str) -> None:
 
 
 def write_efficiency(
-    scale: str, data: str | None, settings: tuple[str, ...], home: Path, out: Path | None
+    scale: str,
+    data: str | None,
+    settings: tuple[str, ...],
+    home: Path,
+    out: Path | None,
+    formats: Sequence[str] = ("md",),
 ) -> Path:
     """Write the report of the efficiency figure from what was measured.
 
@@ -91,4 +97,5 @@ def write_efficiency(
         home=home,
         out=folder,
         command=shlex.join([*words, "--report"]),
+        formats=formats,
     )

@@ -31,8 +31,8 @@ def report(
         list[str] | None,
         typer.Argument(
             metavar="[NAME...]",
-            help="Ablations (see `sskd list`), or sweep-NAME. Default: all ablations that have a "
-            "finished cell.",
+            help="Ablations (see `sskd list`), sweep-NAME, or efficiency. Default: all ablations "
+            "that have a finished cell.",
         ),
     ] = None,
     formats: Annotated[
@@ -57,18 +57,11 @@ def report(
     finished cell is reported on, and README.md beside the reports has all verdicts on one page.
     A report that is there, and would be written the same, is left as it is.
     """
-    from sskd.cli.resolve import ALL, check_folder, command_of, resolve_studies
+    from sskd.cli.resolve import ALL, check_folder, command_of, find_search, resolve_studies
     from sskd.reporting.formats import parse_formats
     from sskd.studies.efficiency import EFFICIENCY
 
     chosen = parse_formats(formats)
-    if EFFICIENCY in (names or []):
-        from sskd.cli.efficiency import write_efficiency
-
-        say(f"report: {write_efficiency(scale, data, tuple(settings or ()), home, out)}")
-        names = [name for name in names or [] if name != EFFICIENCY]
-        if not names:
-            return
     options = LaunchOptions(
         home=home,
         scale=scale,
@@ -77,8 +70,22 @@ def report(
         label_fraction=label_fraction,
         settings=tuple(settings or ()),
     )
+    asked = list(dict.fromkeys(names or []))
+    searches = {name: found for name in asked if (found := find_search(name)) is not None}
+    if EFFICIENCY in asked:
+        from sskd.cli.efficiency import write_efficiency
+
+        path = write_efficiency(scale, data, options.settings, home, out, chosen)
+        say(f"report: {path}")
+    for search in searches.values():
+        from sskd.cli.search import report_search
+
+        say(f"report: {report_search(search, options, formats=chosen, out=out)}")
+    names = [name for name in asked if name not in searches and name != EFFICIENCY]
+    if asked and not names:
+        return
     everything = not names or ALL in names
-    resolved = resolve_studies([ALL] if everything else names or [], options, sweeps=True)
+    resolved = resolve_studies([ALL] if everything else names, options, sweeps=True)
 
     from sskd.cli.prepare import prepare, report_folder
     from sskd.reporting.analysis import analyse

@@ -23,6 +23,7 @@ __all__ = [
     "check_folder",
     "check_threads",
     "command_of",
+    "find_search",
     "resolve_ablation",
     "resolve_single",
     "resolve_studies",
@@ -64,6 +65,20 @@ def resolve_studies(
     if not studies:
         raise ValueError("every ablation varies what the options set; leave one of the options out")
     return studies
+
+
+def find_search(name: str) -> Search | None:
+    """The search whose report has that name; none if it is another thing's.
+
+    Raises:
+        ValueError: If its file is broken; one line.
+    """
+    cwd = Path.cwd()
+    path = find_declarations(cwd, "sweeps").get(name.removeprefix(SWEEP))
+    if path is None or name in find_declarations(cwd):
+        return None
+    declared = load_sweep_file(path)
+    return declared if isinstance(declared, Search) else None
 
 
 def command_of(ablation: Ablation, options: LaunchOptions) -> str:

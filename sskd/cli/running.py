@@ -17,6 +17,8 @@ from sskd.cli.prepare import PreparedStudy, stages_left
 from sskd.cli.progress import Display, StudyState, open_display
 from sskd.engine.run import plan_cell, run_cell
 from sskd.reporting.analysis import Analysis
+from sskd.reporting.document import Table
+from sskd.reporting.markdown import pipe_table
 from sskd.reporting.tables import summary_rows
 from sskd.studies.cells import PlannedCell, experiment_name
 from sskd.studies.controller import CellEvent, Study, run_ablations
@@ -79,9 +81,7 @@ def run_studies(studies: Sequence[PreparedStudy], *, home: Path, workers: int) -
 def show_table(study: PreparedStudy, analysis: Analysis, home: Path) -> None:
     """Put a study's results above its runs in MLflow."""
     experiment = experiment_name(study.ablation.name, study.cells[0].config)
-    head, *rows = summary_rows(analysis)
-    lines = [head, ["---"] * len(head), *rows]
-    table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    table = pipe_table(Table(tuple(map(tuple, summary_rows(analysis)))))
     try:
         show_results(home, experiment, table)
     except Exception as error:  # a view: it must not cost a report

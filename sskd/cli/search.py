@@ -1,7 +1,9 @@
 """A declared search space behind ``sskd sweep NAME``: from options to its report."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -10,7 +12,11 @@ from sskd.cli.errors import SOME_FAILED
 from sskd.cli.options import LaunchOptions
 from sskd.studies.sweep_files import Search
 
-__all__ = ["search_space"]
+if TYPE_CHECKING:
+    from sskd.studies.search_ledger import Entry
+    from sskd.studies.search_plan import PlannedSearch
+
+__all__ = ["report_search", "search_space"]
 
 
 def search_space(
@@ -44,7 +50,7 @@ def search_space(
     from sskd.cli.prepare import prepare_single
     from sskd.cli.progress import StudyState, open_display
     from sskd.engine.run import plan_cell, run_cell
-    from sskd.reporting.search_report import best_place, winner_settings, write_search_report
+    from sskd.reporting.search_winner import best_place
     from sskd.studies.cells import PlannedCell
     from sskd.studies.search import TrialEvent, run_search
 
@@ -53,8 +59,7 @@ def search_space(
         print_cells([base], [plan], options.home)
         say("each further trial is such a cell with other settings; what it shares is not repeated")
         return
-    folder = out or Path("reports") / planned.experiment.partition("@")[2]
-    check_folder(folder, "--out")
+    folder = _folder(planned, out)
     state = StudyState(count)
     with open_display(state) as display:
 
@@ -86,14 +91,7 @@ def search_space(
     if outcome.tracking_error is not None:
         text = f"MLflow does not show everything ({outcome.tracking_error}); the results are safe"
         typer.echo(f"warning: {text}", err=True)
-    path = write_search_report(
-        planned,
-        outcome.entries,
-        home=options.home,
-        out=folder,
-        command=options.spell("sweep", search.name, "--trials", str(count)),
-        confirm=_confirm(search, options, winner_settings(outcome.entries)),
-    )
+    path = _write(planned, outcome.entries, options, folder, trials=count)
     best = best_place(outcome.entries)
     print_table(
         ("trial", *planned.space.dimensions, "AP (%)", "best"),
@@ -111,6 +109,63 @@ def search_space(
     say(f"report: {path}")
     if any(entry.place < count for entry in outcome.failed):
         raise typer.Exit(SOME_FAILED)
+
+
+def report_search(
+    search: Search, options: LaunchOptions, *, formats: Sequence[str], out: Path | None
+) -> Path:
+    """Write the report of a search from the trials that were made; computes nothing.
+
+    Args:
+        search: The declaration.
+        options: As for the search itself.
+        formats: One or more of those of reports.
+        out: The report's folder.
+
+    Raises:
+        ValueError: One line on the first mistake.
+    """
+    from sskd.cli.resolve import base_and_changes
+    from sskd.engine.run import plan_cell
+    from sskd.studies.search_ledger import recorded_trials
+    from sskd.studies.search_plan import plan_search
+
+    planned = plan_search(search, *base_and_changes(options))
+    plan = planned.identity(plan_cell(planned.config, home=options.home).fingerprint)
+    entries = recorded_trials(options.home, planned.experiment, plan)
+    trials = len(entries) or search.trials
+    return _write(planned, entries, options, _folder(planned, out), trials=trials, formats=formats)
+
+
+def _folder(planned: "PlannedSearch", out: Path | None) -> Path:
+    from sskd.cli.resolve import check_folder
+
+    folder = out or Path("reports") / planned.experiment.partition("@")[2]
+    check_folder(folder, "--out")
+    return folder
+
+
+def _write(
+    planned: "PlannedSearch",
+    entries: "Mapping[int, Entry]",
+    options: LaunchOptions,
+    folder: Path,
+    *,
+    trials: int,
+    formats: Sequence[str] = ("md",),
+) -> Path:
+    from sskd.reporting.search_report import write_search_report
+    from sskd.reporting.search_winner import winner_settings
+
+    return write_search_report(
+        planned,
+        entries,
+        home=options.home,
+        out=folder,
+        command=options.spell("sweep", planned.search.name, "--trials", str(trials)),
+        confirm=_confirm(planned.search, options, winner_settings(entries)),
+        formats=formats,
+    )
 
 
 def _confirm(search: Search, options: LaunchOptions, settings: list[str]) -> list[str]:

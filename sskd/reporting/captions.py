@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from sskd.config import PRECISIONS, Config
 from sskd.reporting.analysis import Analysis
 from sskd.reporting.arms import data_name
+from sskd.reporting.document import literal
 from sskd.reporting.metrics import METRICS, OFFICIAL
 from sskd.reporting.numbers import MINUS, list_words
 from sskd.reporting.statistics import ALPHA
@@ -159,6 +160,7 @@ def environment(analysis: Analysis) -> dict[str, dict[str, int]]:
     for record in analysis.records:
         for key, value in sorted(record.environment.items()):
             text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+            text = literal(text)
             by_value = found.setdefault(key, {})
             by_value[text] = by_value.get(text, 0) + 1
     return found

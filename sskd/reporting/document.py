@@ -1,13 +1,14 @@
 """A report before it has a format: its blocks in order, so that all formats say the same.
 
-Text may hold three marks of markdown and no others: ``**bold**``, ``*italic*`` and code between
-backticks.
+Text may hold four marks of markdown and no others: ``**bold**``, ``*italic*``, code between
+backticks, and ``[words](file)`` for a file beside the document. ``literal`` keeps text that we did
+not write from being taken for marks.
 """
 
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 __all__ = [
     "Block",
@@ -19,14 +20,28 @@ __all__ = [
     "Paragraph",
     "Span",
     "Table",
+    "bare",
+    "literal",
     "spans",
 ]
 
-Span = tuple[Literal["plain", "bold", "italic", "code"], str]
-
 _MARKS = re.compile(
-    r"`([^`]+)`|\*\*(?=\S)(.+?)(?<=\S)\*\*|(?<![*\w])\*(?=\S)([^*]+?)(?<=\S)\*(?!\w)"
+    r"\\(?P<plain>[`*\[])"
+    r"|`(?P<code>[^`]+)`"
+    r"|\*\*(?=\S)(?P<bold>.+?)(?<=\S)\*\*"
+    r"|(?<![*\w])\*(?=\S)(?P<italic>[^*]+?)(?<=\S)\*(?!\w)"
+    r"|\[(?P<link>[^\[\]]+)\]\((?P<target>[\w.%-]+)\)"
 )
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+class Span(NamedTuple):
+    """A piece of text under one mark."""
+
+    mark: Literal["plain", "bold", "italic", "code", "link"]
+    text: str
+    target: str = ""
+    """Of a link: the name of a file beside the document."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +70,10 @@ class Bullets:
 
 @dataclass(frozen=True)
 class Code:
-    """What a reader would type."""
+    """What a reader would type, or keep as a file."""
 
     text: str
+    language: str = ""
     kind: str = "code"
 
 
@@ -70,8 +86,6 @@ class Table:
     notes: tuple[str, ...] = ()
     text: bool = False
     """Whether the columns after the first hold words, not numbers."""
-    for_paper: bool = False
-    """Whether it belongs into a paper about the ablation."""
     number: int = 0
     """Among the tables with a caption, from 1."""
     kind: str = "table"
@@ -131,20 +145,35 @@ class Document:
 
 
 def spans(text: str) -> list[Span]:
-    """Text cut where its marks begin and end; the marks themselves are gone."""
+    """Text cut where its marks begin and end; the marks are gone, and white space is one space."""
+    text = " ".join(_CONTROLS.sub(" ", text).split())
     found: list[Span] = []
     end = 0
     for match in _MARKS.finditer(text):
         if match.start() > end:
-            found.append(("plain", text[end : match.start()]))
-        code, bold, italic = match.groups()
-        if code is not None:
-            found.append(("code", code))
-        elif bold is not None:
-            found.append(("bold", bold))
-        else:
-            found.append(("italic", italic))
+            _add(found, Span("plain", text[end : match.start()]))
+        parts = {name: part for name, part in match.groupdict().items() if part is not None}
+        target = parts.pop("target", "")
+        ((mark, part),) = parts.items()
+        _add(found, Span(mark, part, target))  # type: ignore[arg-type]
         end = match.end()
     if end < len(text):
-        found.append(("plain", text[end:]))
+        _add(found, Span("plain", text[end:]))
     return found
+
+
+def bare(text: str) -> str:
+    """Text without its marks."""
+    return "".join(span.text for span in spans(text))
+
+
+def literal(text: str) -> str:
+    """Text from elsewhere, such as a message, as text in which nothing is a mark."""
+    return re.sub(r"[`*\[]", r"\\\g<0>", text)
+
+
+def _add(found: list[Span], span: Span) -> None:
+    """Plain text stays in one piece, so that those who render it see its neighbours."""
+    if found and found[-1].mark == span.mark == "plain":
+        span = Span("plain", found.pop().text + span.text)
+    found.append(span)

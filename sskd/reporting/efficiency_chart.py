@@ -21,13 +21,16 @@ _GAP = 0.08
 """A label's height, as a share of its panel's."""
 
 
-def draw_efficiency(measured: Sequence[Measurement], paper: Both, path: Path) -> None:
+def draw_efficiency(
+    measured: Sequence[Measurement], paper: Both, path: Path, endings: Sequence[str]
+) -> None:
     """A panel a quantity, a line a measurement and one for the paper.
 
     Args:
         measured: At least one.
         paper: What the paper prints.
-        path: Of the chart without its ending; PNG and PDF are written.
+        path: Of the chart without its ending.
+        endings: Of ``png`` and ``pdf``.
     """
     lines = [(_label(m), ours(m), colour(i), "o") for i, m in enumerate(measured)]
     lines.append(("paper", paper, _PAPER, "s"))
@@ -39,7 +42,7 @@ def draw_efficiency(measured: Sequence[Measurement], paper: Both, path: Path) ->
         for axes, quantity in zip(panels, shown, strict=True):
             _panel(axes, quantity, lines)
         legend(figure, panels[0].get_legend_handles_labels()[0])
-        save(figure, path, ("png", "pdf"))
+        save(figure, path, endings)
 
 
 def _panel(axes: Axes, quantity: Quantity, lines: Sequence[tuple[str, Both, str, str]]) -> None:

@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 
 from sskd.config import PRECISIONS
+from sskd.reporting.document import literal
+from sskd.reporting.tables import Rows
 from sskd.studies.efficiency import Both, Quantities
 from sskd.studies.measurements import Measurement, ModelCost
 
-__all__ = ["QUANTITIES", "Quantity", "answer", "caption", "factor", "ours", "table"]
+__all__ = ["QUANTITIES", "Quantity", "answer", "caption", "factor", "ours", "rows"]
 
 
 @dataclass(frozen=True)
@@ -50,27 +52,26 @@ def factor(models: Both, name: str) -> float:
     return ratio
 
 
-def table(measured: Measurement, paper: Both) -> str:
+def rows(measured: Measurement, paper: Both) -> Rows:
     """A row a quantity: teacher, student and factor, ours and then the paper's."""
     both = ours(measured)
-    lines = [
-        "| | teacher | student | factor | paper's teacher | paper's student | paper's factor |",
-        "|---|--:|--:|--:|--:|--:|--:|",
-    ]
+    heads = ["teacher", "student", "factor"]
+    found = [["", *heads, *(f"paper's {head}" for head in heads)]]
     for quantity in QUANTITIES:
         cells = [quantity.label]
         for models in (both, paper):
             cells += [quantity.show(getattr(models.teacher, quantity.name))]
             cells += [quantity.show(getattr(models.student, quantity.name))]
             cells += [f"{factor(models, quantity.name):.3g}"]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+        found.append(cells)
+    return found
 
 
 def caption(measured: Measurement) -> str:
     """Under which conditions, and how much the times spread."""
     height, width = measured.size
     facts = measured.environment
+    machine = literal(str(facts["machine"]))
     spread = "; ".join(
         f"{role} {1000 * cost.seconds.lower:.4g} to {1000 * cost.seconds.upper:.4g} ms"
         for role, cost in (("teacher", measured.teacher), ("student", measured.student))
@@ -78,7 +79,7 @@ def caption(measured: Measurement) -> str:
     threads = f"{facts['threads']} thread{'' if facts['threads'] == 1 else 's'}"
     return (
         f"One image of {height}x{width} pixels, {measured.classes} classes, "
-        f"{PRECISIONS[measured.precision]}, on {facts['device']} ({facts['machine']}, {threads}), "
+        f"{PRECISIONS[measured.precision]}, on {facts['device']} ({machine}, {threads}), "
         f"torch {facts['torch']}. Time: median of {measured.repeats} passes after "
         f"{measured.warmup} that do not count; quartiles: {spread}. Factor: teacher over student, "
         "for images a second student over teacher."

@@ -10,13 +10,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from sskd.config import nearest
-from sskd.reporting.document import Document, Table, spans
+from sskd.reporting import latex, markdown
+from sskd.reporting.document import Document, Table, bare, spans
 
 __all__ = [
     "FORMATS",
     "RENDERERS",
     "parse_formats",
-    "templates",
     "to_html",
     "to_latex",
     "to_markdown",
@@ -26,43 +26,25 @@ _HTML_MARKS = {"plain": "{}", "bold": "<strong>{}</strong>", "italic": "<em>{}</
     "code": "<code>{}</code>"
 }
 _LATEX_MARKS = {"plain": "{}", "bold": r"\textbf{{{}}}", "italic": r"\emph{{{}}}"} | {
-    "code": r"\texttt{{{}}}"
+    "code": r"\texttt{{{}}}",
+    "link": "{}",
 }
-_LATEX_SIGNS = {
-    "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "{": r"\{",
-    "}": r"\}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\ensuremath{<}",
-    ">": r"\ensuremath{>}",
-    '"': "''",
-    "|": r"\ensuremath{|}",
-    "[": "{[}",  # after a row's end it would be taken for the row's distance
-    "*": "{*}",
-    "\N{MINUS SIGN}": r"\ensuremath{-}",
-    "\N{EN DASH}": "--",
-    "±": r"\ensuremath{\pm}",
-    "↑": r"\ensuremath{\uparrow}",
-    "↓": r"\ensuremath{\downarrow}",
-    "\N{MULTIPLICATION SIGN}": r"\ensuremath{\times}",
-    "Δ": r"\ensuremath{\Delta}",
-    "λ": r"\ensuremath{\lambda}",
-    "τ": r"\ensuremath{\tau}",
-    "≥": r"\ensuremath{\geq}",
-    "≤": r"\ensuremath{\leq}",
-}
+_ROWS = 40
+"""Of a part of a table in LaTeX: what is longer does not fit a page."""
+_TEXT_ROWS = 10
+"""The same where cells hold sentences, of several lines each."""
 
 
 def to_markdown(document: Document, _: Path) -> str:
     """As GitHub shows it; pictures are linked."""
-    environment = templates()
-    environment.filters["pipes"] = _pipes
+    environment = _templates()
+    environment.filters |= {
+        "inline": markdown.inline,
+        "line": markdown.line,
+        "fence": markdown.fence,
+        "picture": markdown.picture,
+        "pipes": markdown.pipe_table,
+    }
     return environment.get_template("report.md.j2").render(document=document)
 
 
@@ -78,14 +60,14 @@ def to_html(document: Document, folder: Path) -> str:
         content = base64.b64encode((folder / f"{stem}.png").read_bytes()).decode("ascii")
         return f"data:image/png;base64,{content}"
 
-    environment = templates(autoescape=True)
-    environment.filters |= {"marked": _marked_html, "picture": picture}
+    environment = _templates(autoescape=True)
+    environment.filters |= {"marked": _marked_html, "picture": picture, "bare": bare}
     return environment.get_template("report.html.j2").render(document=document)
 
 
 def to_latex(document: Document, _: Path) -> str:
-    """The tables that belong into a paper, with booktabs; compiles by itself, or as an input."""
-    environment = templates(
+    """All of it, with booktabs; compiles by itself, or as an input; pictures are PDFs beside it."""
+    environment = _templates(
         block_start_string="<%",
         block_end_string="%>",
         variable_start_string="<<",
@@ -93,8 +75,14 @@ def to_latex(document: Document, _: Path) -> str:
         comment_start_string="<#",
         comment_end_string="#>",
     )
-    environment.filters |= {"marked": _marked_latex, "comment": lambda text: " ".join(text.split())}
-    return environment.get_template("tables.tex.j2").render(document=document)
+    environment.filters |= {
+        "marked": _marked_latex,
+        "comment": lambda text: " ".join(text.split()),
+        "safe": latex.safe_name,
+        "typed": _typed,
+        "parts": _parts,
+    }
+    return environment.get_template("report.tex.j2").render(document=document)
 
 
 RENDERERS: Mapping[str, Callable[[Document, Path], str]] = {
@@ -121,7 +109,7 @@ def parse_formats(text: str) -> tuple[str, ...]:
     return found
 
 
-def templates(*, autoescape: bool = False, **syntax: str) -> Environment:
+def _templates(*, autoescape: bool = False, **syntax: str) -> Environment:
     """Our templates, in which a name that nobody gives is an error.
 
     Args:
@@ -138,28 +126,30 @@ def templates(*, autoescape: bool = False, **syntax: str) -> Environment:
     )
 
 
-def _pipes(table: Table) -> str:
-    """A pipe table, the columns after the first to the right, or to the left if they are text."""
-    width = len(table.header)
-    assert all(len(row) in (1, width) for row in table.rows)
-    full = [
-        [f"**{row[0]}**", *[""] * (width - 1)] if len(row) < width else list(row)
-        for row in table.rows
-    ]
-    lines = [
-        " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in row) for row in full
-    ]
-    lines.insert(1, " | ".join([":---", *[":---" if table.text else "---:"] * (width - 1)]))
-    return "\n".join(f"| {line} |" for line in lines)
-
-
 def _marked_html(text: str) -> Markup:
-    parts = (_HTML_MARKS[mark].format(html.escape(part)) for mark, part in spans(text))
+    parts = []
+    for mark, part, target in spans(text):
+        shown = html.escape(part)
+        link = f'<a href="{html.escape(target)}">{shown}</a>'
+        parts.append(link if mark == "link" else _HTML_MARKS[mark].format(shown))
     return Markup("".join(parts))  # noqa: S704 - every part is escaped
 
 
 def _marked_latex(text: str) -> str:
     return "".join(
-        _LATEX_MARKS[mark].format("".join(_LATEX_SIGNS.get(sign, sign) for sign in part))
-        for mark, part in spans(text)
+        _LATEX_MARKS[mark].format((latex.escape_code if mark == "code" else latex.escape)(part))
+        for mark, part, _ in spans(text)
     )
+
+
+def _typed(text: str) -> str:
+    """Code, its lines apart and indented as they are."""
+    lines = text.strip("\n").split("\n")
+    shown = ("~" * (len(x) - len(x.lstrip(" "))) + latex.escape_code(x.lstrip(" ")) for x in lines)
+    return "\\\\\n".join(shown)
+
+
+def _parts(table: Table) -> list[tuple[tuple[str, ...], ...]]:
+    """A long table's rows, cut so that each part fits a page."""
+    size = _TEXT_ROWS if table.text else _ROWS
+    return [table.body[at : at + size] for at in range(0, len(table.body), size)] or [()]

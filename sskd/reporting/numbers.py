@@ -1,5 +1,8 @@
 """Numbers as readers see them."""
 
+from typing import Any
+
+from sskd.config import canonical
 from sskd.reporting.metrics import Measure
 from sskd.reporting.statistics import Summary
 
@@ -14,6 +17,7 @@ __all__ = [
     "show_mean",
     "show_number",
     "show_p",
+    "spell",
 ]
 
 MINUS = "\N{MINUS SIGN}"
@@ -73,3 +77,8 @@ def list_words(parts: list[str], last: str = "and") -> str:
     """``a, b and c``."""
     *first, end = parts
     return f"{', '.join(first)} {last} {end}" if first else end
+
+
+def spell(value: Any) -> str:
+    """A setting as YAML and people have it."""
+    return value if isinstance(value, str) else canonical(value)

@@ -5,21 +5,17 @@ without a record is shown as missing, with the command that fills it. What is th
 would be written, is left alone: see ``sskd.reporting.receipts``.
 """
 
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from sskd.reporting.analysis import Analysis
-from sskd.reporting.formats import RENDERERS
+from sskd.reporting.files import pictures_of, rendered, write_document
 from sskd.reporting.long_form import to_csv
 from sskd.reporting.receipts import Receipt, made_of
 
 __all__ = ["Written", "write_report"]
-
-_PICTURES = {"md": "png", "tex": "pdf"}
-"""What lies beside a report; HTML holds its pictures itself, CSV has none."""
 
 
 class Written(NamedTuple):
@@ -79,27 +75,15 @@ def _write(
     from sskd.reporting.sections import compose
 
     name = analysis.ablation.name
-    endings = [ending for form, ending in _PICTURES.items() if form in formats]
-    for kind in KINDS:
-        for ending in endings:
-            # A figure that can no longer be drawn must not outlive its numbers.
-            (out / f"{name}-{kind}.{ending}").unlink(missing_ok=True)
-    texts = {}
-    files = {form: [f"{name}.{form}"] for form in formats}
+    files = {}
     if "csv" in formats:
-        texts["csv"] = to_csv(analysis)
-    if rendered := [form for form in formats if form in RENDERERS]:
+        (out / f"{name}.csv").write_text(to_csv(analysis), "utf-8")
+        files["csv"] = [f"{name}.csv"]
+    if words := rendered(formats):
         with TemporaryDirectory() as scratch:
             folder = Path(scratch)
-            drawn = {*endings, "png"} if "html" in formats else set(endings)
-            pictures = draw(analysis, folder, sorted(drawn), home=home)
+            pictures = draw(analysis, folder, pictures_of(words), home=home)
             document = compose(analysis, pictures, command=command, failures=failures)
-            texts |= {form: RENDERERS[form](document, folder) for form in rendered}
-            for form in files.keys() & _PICTURES:
-                for figure in document.figures:
-                    picture = f"{figure.stem}.{_PICTURES[form]}"
-                    shutil.copyfile(folder / picture, out / picture)
-                    files[form].append(picture)
-    for form, text in texts.items():
-        (out / f"{name}.{form}").write_text(text, "utf-8")
+            stems = [f"{name}-{kind}" for kind in KINDS]
+            files |= write_document(document, words, drawn=folder, out=out, stems=stems)
     return files

@@ -17,6 +17,7 @@ from sskd.reporting.document import (
     Heading,
     Paragraph,
     Table,
+    literal,
 )
 from sskd.reporting.numbers import list_words, show_duration
 from sskd.reporting.statistics import POWER
@@ -56,7 +57,7 @@ def compose(
         _table(tables.power_rows(analysis), captions.power_caption(analysis, power=POWER)),
         *_training(analysis, pictures),
         Heading("Pictures"),
-        pictures.images or Paragraph((f"No pictures: {pictures.no_images}.",)),
+        pictures.images or Paragraph((f"No pictures: {literal(pictures.no_images)}.",)),
         *_cost(analysis),
         Heading("Deviations from the paper, and notes"),
         Bullets(_notes(analysis)),
@@ -92,12 +93,12 @@ def _results(analysis: Analysis, pictures: Pictures, failures: Mapping[str, str]
     comparisons = tables.comparison_rows(analysis)
     notes = tuple(captions.footnotes(analysis, failures))
     caption = captions.result_caption(analysis)
-    first = Table(tuple(map(tuple, results)), caption, notes, for_paper=True)
+    first = Table(tuple(map(tuple, results)), caption, notes)
     second: list[Table] = []
     if analysis.comparisons:
         caption = captions.comparison_caption(analysis)
         first = replace(first, notes=())  # they are about both, and stand under the second
-        second = [Table(tuple(map(tuple, comparisons)), caption, notes, for_paper=True)]
+        second = [Table(tuple(map(tuple, comparisons)), caption, notes)]
     drawn = (part for part in (pictures.values, pictures.points) if part)
     return [Heading("Results"), first, *second, *drawn]
 
@@ -182,7 +183,7 @@ def _missing(analysis: Analysis, command: str, failures: Mapping[str, str]) -> l
     items = []
     for cell in analysis.missing:
         reason = failures.get(cell.fingerprint, "")
-        state = f"failed: {reason}" if reason else "missing"
+        state = f"failed: {literal(reason)}" if reason else "missing"
         items.append(f"{titles[cell.variant]}, seed {cell.seed}: {state}")
     fills = Paragraph((f"`{command}` fills them.",))
     return [Heading("Missing cells"), fills, Bullets(tuple(items))]

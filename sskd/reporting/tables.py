@@ -3,6 +3,7 @@
 from sskd.config import flatten
 from sskd.reporting.analysis import Analysis, Arm, Comparison
 from sskd.reporting.cost import Cost
+from sskd.reporting.document import literal
 from sskd.reporting.metrics import METRICS
 from sskd.reporting.numbers import (
     MINUS,
@@ -176,7 +177,7 @@ def class_rows(analysis: Analysis) -> Rows:
     names = list(dict.fromkeys(name for _, parts in by_arm for part in parts for name in part))
     if not names:
         return []
-    rows = [["AP (%)", *names]]
+    rows = [["AP (%)", *map(literal, names)]]
     for arm, parts in by_arm:
         row = [arm.title]
         for name in names:

@@ -7,16 +7,18 @@ The search's lock is held; a trial found running belongs to nobody and is gone o
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from sskd.studies.optuna_studies import open_study, open_trial
+from sskd.studies.optuna_studies import open_study, open_trial, optuna_storage
 
 if TYPE_CHECKING:
+    import optuna
     from optuna.distributions import BaseDistribution
     from optuna.storages import RDBStorage
     from optuna.trial import FrozenTrial
 
-__all__ = ["Entry", "SearchLedger"]
+__all__ = ["Entry", "SearchLedger", "recorded_trials"]
 
 
 @dataclass(frozen=True)
@@ -62,11 +64,7 @@ class SearchLedger:
 
     def entries(self) -> dict[int, Entry]:
         """The last trial of every place, by place."""
-        found = {}
-        for trial in self._study.get_trials(deepcopy=False):
-            if "place" in trial.user_attrs:
-                found[trial.user_attrs["place"]] = _entry(trial)
-        return dict(sorted(found.items()))
+        return _by_place(self._study)
 
     def begin(self, place: int, params: Mapping[str, Any], fingerprint: str) -> int:
         """Take a place's trial, queued or left running, or a new one.
@@ -112,6 +110,36 @@ class SearchLedger:
 
         open_trial(self._storage, self._study, trial).set_user_attr("error", error)
         self._study.tell(trial, state=TrialState.FAIL)
+
+
+def recorded_trials(home: Path, experiment: str, plan: str) -> dict[int, Entry]:
+    """The last trial of every place of a search, by place; makes nothing, and needs no lock.
+
+    Args:
+        home: Of the ledger.
+        experiment: Of the search.
+        plan: What the search is about, by content.
+
+    Raises:
+        ValueError: If the ledger cannot be read.
+    """
+    if not (home / "optuna.db").exists():
+        return {}
+    import optuna
+
+    with optuna_storage(home) as storage:
+        name = f"{experiment}#{plan}"
+        if name not in {study.study_name for study in storage.get_all_studies()}:
+            return {}
+        return _by_place(optuna.load_study(study_name=name, storage=storage))
+
+
+def _by_place(study: "optuna.Study") -> dict[int, Entry]:
+    found = {}
+    for trial in study.get_trials(deepcopy=False):
+        if "place" in trial.user_attrs:
+            found[trial.user_attrs["place"]] = _entry(trial)
+    return dict(sorted(found.items()))
 
 
 def _entry(trial: "FrozenTrial") -> Entry:

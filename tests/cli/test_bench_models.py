@@ -37,8 +37,10 @@ def test_both_models_are_measured_kept_and_reported(sskd, workplace):
     assert json.loads(kept.read_text()) == numbers
     first = (workplace / "here" / "efficiency.md").read_bytes()
     (workplace / "here" / "efficiency.md").unlink()
-    done = sskd("report", "efficiency", *SMALL, "--out", "here")
+    done = sskd("report", "efficiency", *SMALL, "--out", "here", "--format", "md,tex,html,csv")
     assert done.exit_code == 0, done.output
+    for form in ("tex", "html", "csv"):
+        assert (workplace / "here" / f"efficiency.{form}").is_file()
     assert (workplace / "here" / "efficiency.md").read_bytes() == first
     assert b"One image of 32x64 pixels" in first
 

@@ -149,6 +149,10 @@ def test_a_search_goes_on_and_ends_in_a_report(sskd, quick_cells, with_toycity):
     assert "sskd sweep contrast --trials 4 --label-fraction 0.5" in text
     state = sskd("status").stdout.splitlines()[1].split()
     assert state == ["sweep/contrast@tiny-toycity", "4", "0", "0", "0"]
+    again = sskd("report", "sweep-contrast", *command[2:], "--format", "md,tex", "--out", "again")
+    assert again.stdout == "report: again/sweep-contrast.md\n"
+    assert (with_toycity / "again" / "sweep-contrast.md").read_text("utf-8") == text
+    assert r"\begin{tabular}" in (with_toycity / "again" / "sweep-contrast.tex").read_text()
 
     best = min(quick_cells.taus, key=lambda tau: abs(tau - 0.25))
     if best == 0.2:

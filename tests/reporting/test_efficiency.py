@@ -1,12 +1,14 @@
 """The efficiency report, of measurements written by hand."""
 
+import csv
+import io
 from pathlib import Path
 
 import pytest
 
 from sskd.config import build_config, load_scale
 from sskd.reporting.efficiency import write_efficiency_report
-from sskd.reporting.efficiency_table import answer, factor, ours, table
+from sskd.reporting.efficiency_table import answer, factor, ours, rows
 from sskd.studies.efficiency import load_efficiency
 from sskd.studies.measurements import (
     Measurement,
@@ -45,17 +47,20 @@ def measurement(device: str = "cpu", size: tuple[int, int] = (96, 96)) -> Measur
     )
 
 
-def write(home: Path, out: Path) -> str:
+def write(home: Path, out: Path, *formats: str) -> str:
     path = write_efficiency_report(
-        DECLARED, CONFIG, home=home, out=out, command="sskd bench models --report"
+        DECLARED,
+        CONFIG,
+        home=home,
+        out=out,
+        command="sskd bench models --report",
+        formats=formats or ("md", "tex"),
     )
     return path.read_text()
 
 
 def test_ours_stand_beside_the_papers():
-    rows = [[cell.strip() for cell in line.split("|")[1:-1]]
-            for line in table(measurement(), DECLARED.paper).splitlines()]  # fmt: skip
-    assert rows[2:] == [
+    assert rows(measurement(), DECLARED.paper)[1:] == [
         ["Parameters (millions)", "5", "1", "5", "568", "52", "10.9"],
         ["GFLOPs", "15", "3", "5", "880", "200", "4.4"],
         ["Time of an image (ms)", "50", "10", "5", "350.87", "76.92", "4.56"],
@@ -84,6 +89,37 @@ def test_equal_measurements_give_equal_bytes_and_charts(tmp_path):
     assert "**Table 2.**" in text
     for name in ("efficiency.md", "efficiency.png", "efficiency.pdf"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_every_format_has_the_same_numbers(tmp_path):
+    save_measurement(measurement(), tmp_path / "home")
+    out = tmp_path / "out"
+    texts = {form: write(tmp_path / "home", out, form) for form in ("md", "tex", "html", "csv")}
+    for number in ("350.87", "76.92", "10.9"):
+        assert all(number in texts[form] for form in ("md", "tex", "html"))
+    assert r"\includegraphics" in texts["tex"]
+    assert 'src="data:image/png;base64,' in texts["html"]
+    found = list(csv.DictReader(io.StringIO(texts["csv"])))
+    assert len(found) == 2 * 6
+    assert found[0] == {
+        "device": "cpu",
+        "machine": "abacus",
+        "threads": "2",
+        "height": "96",
+        "width": "96",
+        "precision": "no",
+        "model": "teacher",
+        "quantity": "parameters",
+        "value": "5000000",
+    }
+    assert {path.suffix for path in out.iterdir()} == {
+        ".md",
+        ".tex",
+        ".html",
+        ".csv",
+        ".png",
+        ".pdf",
+    }
 
 
 def test_a_chart_does_not_outlive_its_numbers(tmp_path):

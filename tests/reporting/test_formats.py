@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from made_home import Home
+from markdown_it import MarkdownIt
 
 from sskd.reporting.document import (
     Bullets,
@@ -19,8 +20,11 @@ from sskd.reporting.document import (
     Heading,
     Paragraph,
     Table,
+    bare,
+    literal,
     spans,
 )
+from sskd.reporting.files import write_document
 from sskd.reporting.formats import to_html, to_latex, to_markdown
 
 MINUS = "\N{MINUS SIGN}"
@@ -28,8 +32,7 @@ NASTY = r'50 % of $x_1$ & {y} # ~^\ <b> "q" | ' + MINUS + "1 ± 2"
 TABLE = Table(
     (("Arm", "AP ↑"), ("[Group*",), ("a | b", "**1.0**"), (NASTY, "2.0")),
     caption=f"What *this* is: `k=v`. {NASTY}",
-    notes=("a note",),
-    for_paper=True,
+    notes=("a note", "- no item", "1. no number"),
 )
 
 
@@ -44,7 +47,7 @@ def document() -> Document:
         Paragraph(("one", NASTY)),
         Bullets(()),
         TABLE,
-        Table((("only", "rows"), ("x", "y"))),
+        Table((("only", "rows"), ("x", "`a|b`")), text=True),
         Code("sskd ablate --set a=<b>"),
     )
     return Document.of("name", "A <title> & more", blocks)
@@ -74,18 +77,34 @@ class Text(HTMLParser):
             self.words.append(data)
 
 
+def seen(page: str) -> str:
+    parser = Text()
+    parser.feed(page)
+    assert parser.open == []
+    return " ".join(" ".join(parser.words).split())
+
+
 def test_marks_are_cut_out_and_nothing_else() -> None:
-    assert spans("a **b c** *d* `e*f*` g") == [
-        ("plain", "a "),
-        ("bold", "b c"),
-        ("plain", " "),
-        ("italic", "d"),
-        ("plain", " "),
-        ("code", "e*f*"),
-        ("plain", " g"),
+    assert spans("a **b\n c** *d* `e*f*` [g](h.md) i") == [
+        ("plain", "a ", ""),
+        ("bold", "b c", ""),
+        ("plain", " ", ""),
+        ("italic", "d", ""),
+        ("plain", " ", ""),
+        ("code", "e*f*", ""),
+        ("plain", " ", ""),
+        ("link", "g", "h.md"),
+        ("plain", " i", ""),
     ]
-    for plain in ("2 * 3 * 4", "a*b*c", "L_sup + L_semi", "**", ""):
-        assert "".join(part for _, part in spans(plain)) == plain
+    plain = ("2 * 3 * 4", "a*b*c", "L_sup + L_semi", "**", "", r"C:\x", "[a](http://b)", "[1] (2)")
+    for text in plain:
+        assert bare(text) == text
+    assert bare("a\x1b[31m\tb\n\n c") == "a [31m b c"
+
+
+@pytest.mark.parametrize("text", ["*a* **b** `c` [d](e)", r"\*a*", r"\\`a`", "f(*a, **k) ** 2"])
+def test_literal_text_has_no_marks(text: str) -> None:
+    assert spans(literal(text)) == [("plain", text, "")]
 
 
 def test_tables_and_figures_are_numbered_if_they_have_a_caption() -> None:
@@ -96,30 +115,100 @@ def test_tables_and_figures_are_numbered_if_they_have_a_caption() -> None:
 
 def test_markdown_keeps_its_columns() -> None:
     text = to_markdown(document(), Path())
-    assert "| **[Group*** |  |\n" in text
+    assert "| **[Group\\*** |  |\n" in text
     assert "| a \\| b | **1.0** |\n" in text
     assert "\n\n\n" not in text
 
 
-def test_html_shows_what_markdown_says(tmp_path: Path) -> None:
-    parser = Text()
-    parser.feed(to_html(document(), tmp_path))
-    assert parser.open == []
-    seen = " ".join(" ".join(parser.words).split())
+def test_html_shows_what_was_said(tmp_path: Path) -> None:
+    shown = seen(to_html(document(), tmp_path))
     for part in ("A <title> & more", NASTY, "k=v", "a note", "sskd ablate --set a=<b>", "[Group*"):
-        assert part in seen
-    assert "**" not in seen
-    assert "`" not in seen
+        assert part in shown
+    assert "**" not in shown
+    assert "`" not in shown
+
+
+SAYINGS = (
+    "expected <class 'int'>, not <b>",
+    "_x_ and __init__ and val_000036.png",
+    "5 $ and $x_1$, ~~gone~~, a\\*b, C:\\x\\",
+    "&lt; is &amp; and R&D; & &#60;",
+    "[a](http://b) [a][b] [a]: b ![c](d) [ ] e [^1]",
+    "# title", "a # b #", "- item", "+ item", "* item", "1. item", "12) item", "> quoted", "=====",
+    "---", "| a | b |", "```x", "~~~", "<!-- hidden -->", "[x] done", "[a]: b",
+    "-0.5 [\u22121.0, +2.0] p < 0.05 > 0",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("saying", SAYINGS)
+def test_markdown_shows_what_html_shows(saying: str) -> None:
+    text = literal(saying)
+    blocks = (
+        Heading(text),
+        Paragraph((text, text)),
+        Bullets((text, f"**a** {text}")),
+        Table(
+            (("a", text), (text,), (text, f"`{text}`" if "`" not in text else "")), notes=(text,)
+        ),
+        Table((("a",),), caption=text),
+        Code(f"{saying}\n````"),
+    )
+    document = Document.of("name", text, blocks)
+    github = MarkdownIt("commonmark").enable(["table", "strikethrough"])
+    page = github.render(to_markdown(document, Path()))
+    assert seen(page) == seen(
+        to_html(document, Path()).partition("<body>")[2].replace("</body>\n</html>", "")
+    )
+    marks = re.findall(r"<(em|a|img|del|blockquote|ol|hr)\b", page)
+    assert marks == []
+    assert (page.count("<h1"), page.count("<h2"), page.count("<li")) == (1, 1, 3)
+
+
+def test_our_marks_work_in_markdown() -> None:
+    line = "**a: *b*, c** is *undecided* by `x|y_z`, see [it](it.md)"
+    page = MarkdownIt("commonmark").render(to_markdown(Document.of("n", line, ()), Path()))
+    for part in ("<strong>a: *b*, c</strong>", "<em>undecided</em>", "<code>x|y_z</code>"):
+        assert part in page
+    assert '<a href="it.md">it</a>' in page
+
+
+def test_a_picture_of_any_name_is_linked(tmp_path: Path) -> None:
+    figure = Figure("größe (1)", "a [b] c", "d")
+    page = MarkdownIt("commonmark").render(to_markdown(Document.of("n", "t", [figure]), tmp_path))
+    assert '<img src="gr%C3%B6%C3%9Fe%20%281%29.png" alt="a [b] c" />' in page
 
 
 def test_latex_escapes_everything(tmp_path: Path) -> None:
     text = to_latex(document(), tmp_path)
     assert r"50 \% of \$x\_1\$ \& \{y\} \#" in text
     assert r"\textbf{1.0}" in text
-    assert "rows" not in text  # a table without a caption belongs into no paper
     assert text.count(r"\begin{table}") == text.count(r"\end{table}") == 1
-    for sign in (MINUS, "±", "↑"):
-        assert sign not in text
+    assert text.isascii()
+
+
+def test_latex_has_every_block(tmp_path: Path) -> None:
+    figure = Figure("name-points", "", "Dots.")
+    text = to_latex(Document.of("na_me", "Why?", [*document().blocks, figure]), tmp_path)
+    for part in (
+        r"\section*{Why?}",
+        r"\subsection*{Head}",
+        r"\footnotesize a note}",
+        r"\texttt{a\ensuremath{|}b}",
+        r"sskd ablate -{}-set a=\ensuremath{<}b",
+        r"\label{tab:na_me-1}",
+        r"{name-points.pdf}",
+        r"\caption{Dots.}",
+        r"\label{fig:na_me-1}",
+        r"\usepackage{booktabs,graphicx}, then \input{na_me.tex}",
+    ):
+        assert part in text
+
+
+def test_a_long_table_is_cut_where_a_page_would_end(tmp_path: Path) -> None:
+    rows = tuple((f"row {i}", "1") for i in range(90))
+    text = to_latex(Document.of("n", "t", [Table((("a", "b"), *rows))]), tmp_path)
+    assert text.count("a & b") == text.count(r"\toprule") == 3
+    assert [text.count(f"row {i} &") for i in range(90)] == [1] * 90
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs LaTeX")
@@ -136,6 +225,20 @@ def test_latex_compiles(tmp_path: Path, way: str) -> None:
     assert done.returncode == 0, done.stdout[-2000:]
     assert (tmp_path / f"{job}.pdf").stat().st_size > 5_000
     assert "undefined" not in done.stdout.replace("Label(s) may", "").lower()
+
+
+def test_a_picture_has_a_name_that_tex_takes(tmp_path: Path) -> None:
+    drawn, out = tmp_path / "drawn", tmp_path / "out"
+    drawn.mkdir()
+    out.mkdir()
+    for ending in ("png", "pdf"):
+        (drawn / f"a %b.{ending}").write_bytes(b"new")
+    (out / "aU0020U0025c.pdf").write_bytes(b"old")
+    document = Document.of("n", "t", [Figure("a %b", "", "d")])
+    files = write_document(document, ("md", "tex"), drawn=drawn, out=out, stems=["a %b", "a %c"])
+    assert files == {"md": ["n.md", "a %b.png"], "tex": ["n.tex", "aU0020U0025b.pdf"]}
+    assert {path.name for path in out.iterdir()} == {*files["md"], *files["tex"]}
+    assert "{aU0020U0025b.pdf}" in (out / "n.tex").read_text()
 
 
 def fill(home: Home, sha256: str) -> None:

@@ -1,3 +1,5 @@
+import csv
+import io
 import json
 import signal
 import subprocess
@@ -17,6 +19,7 @@ from sskd.studies.databases import open_mlflow
 from sskd.studies.ledger import study_status
 from sskd.studies.proposals import Found, importance, pareto_front, propose
 from sskd.studies.search import _parameters, run_search
+from sskd.studies.search_ledger import recorded_trials
 from sskd.studies.search_plan import plan_search
 from sskd.studies.sweep_files import Search, load_sweep, load_sweep_file
 
@@ -261,6 +264,42 @@ def test_the_report_says_what_the_numbers_are_and_how_to_confirm_them(launch, ho
     for name in ("sweep-mine.md", "sweep-mine-slices.png"):
         assert f"({name})" in text or name.endswith(".md")
         assert (tmp_path / "a" / name).read_bytes() == (again.parent / name).read_bytes()
+
+
+def test_the_report_says_the_same_in_every_format(launch, home, tmp_path):
+    entries = launch(8, run=failing_at(3), objectives=["mask_ap", "seconds"])
+    assert (launch.planned.experiment, entries[3].state) == ("sweep/mine@tiny-toycity", "failed")
+    facts = {"home": home, "command": "sskd sweep mine", "confirm": ["sskd train", "sskd ablate"]}
+    formats = ("md", "tex", "html", "csv")
+    for folder in ("a", "b"):
+        out = tmp_path / folder
+        write_search_report(launch.planned, entries, out=out, formats=formats, **facts)
+    files = {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()}
+    assert files == {path.name: path.read_bytes() for path in (tmp_path / "b").iterdir()}
+    figures = {f"sweep-mine-slices.{ending}" for ending in ("png", "pdf")}
+    assert files.keys() == {f"sweep-mine.{form}" for form in formats} | figures
+    for entry in entries.values():
+        shown = f"{100 * entry.values[0]:.1f}" if entry.values else "RuntimeError: broken"
+        assert all(shown in files[f"sweep-mine.{form}"].decode() for form in formats[:3])
+    rows = list(csv.DictReader(io.StringIO(files["sweep-mine.csv"].decode())))
+    assert [int(row["trial"]) for row in rows] == [*entries]
+    for row, entry in zip(rows, entries.values(), strict=True):
+        assert row["state"] == entry.state
+        assert row["contrast.num_negatives"] == str(entry.params["contrast.num_negatives"])
+        known = (float(row["mask_ap"]), float(row["seconds"])) if row["mask_ap"] else None
+        assert known == entry.values
+    assert rows[3]["error"] == "RuntimeError: broken"
+
+
+def test_recorded_trials_are_those_of_the_launch_and_reading_makes_nothing(launch, home, tmp_path):
+    assert recorded_trials(tmp_path, "sweep/mine@tiny-toycity", "0") == {}
+    assert not (tmp_path / "optuna.db").exists()
+    entries = launch(3)
+    planned = launch.planned
+    plan = planned.identity(plan_cell(planned.config, home=home).fingerprint)
+    assert recorded_trials(home, planned.experiment, plan) == entries
+    assert recorded_trials(home, planned.experiment, "other") == {}
+    assert len(study_status(home)) == 1
 
 
 def failing_at(number: int):
