@@ -7,7 +7,7 @@ date or version enters a file, so that equal numbers give equal bytes.
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
 import numpy as np
@@ -22,6 +22,7 @@ __all__ = [
     "DPI",
     "FAINT",
     "INK",
+    "Stroke",
     "blank",
     "colour",
     "house_style",
@@ -30,6 +31,8 @@ __all__ = [
     "save",
     "stroke",
 ]
+
+Stroke = Literal["solid", "dashed", "dotted", "dashdot"]
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#A08A00")
 DPI = 160
@@ -91,9 +94,9 @@ def colour(index: int) -> str:
     return COLOURS[index % len(COLOURS)]
 
 
-def stroke(index: int) -> str:
+def stroke(index: int) -> Stroke:
     """The style of the n-th line: another one whenever the colours begin anew."""
-    strokes = ("solid", "dashed", "dotted", "dashdot")
+    strokes: tuple[Stroke, ...] = ("solid", "dashed", "dotted", "dashdot")
     return strokes[index // len(COLOURS) % len(strokes)]
 
 

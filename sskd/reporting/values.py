@@ -14,7 +14,7 @@ from matplotlib.ticker import FixedLocator, NullLocator
 from sskd.reporting.analysis import Analysis
 from sskd.reporting.lines import Line
 from sskd.reporting.metrics import METRICS
-from sskd.reporting.style import INK, colour, house_style, legend, save, stroke
+from sskd.reporting.style import INK, Stroke, colour, house_style, legend, save, stroke
 
 __all__ = ["draw_values"]
 
@@ -120,7 +120,7 @@ def _marker(index: int) -> str:
     return _MARKERS[index % len(_MARKERS)]
 
 
-def _stroke(line: Line, index: int) -> str:
+def _stroke(line: Line, index: int) -> Stroke:
     return "dashed" if line.rival else stroke(index)
 
 
