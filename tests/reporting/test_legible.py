@@ -146,5 +146,5 @@ def test_lines_of_one_panel_differ(home: Home, analysis: Analysis, figures: list
 
 def test_labels_of_equal_measurements_stand_apart(figures: list[Figure]) -> None:
     same = [measurement(), measurement("Some 16-Core Processor with a long name", (1024, 2048))]
-    draw_efficiency(same, DECLARED.paper, Path("unused"))
+    draw_efficiency(same, DECLARED.paper, Path("unused"), ("png",))
     assert_legible(figures[0])
