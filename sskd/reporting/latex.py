@@ -135,7 +135,7 @@ def _sign(sign: str) -> str:
     parts = unicodedata.normalize("NFKD", sign)
     if parts == sign or any(_is_number(_sign(part)) for part in parts):
         return rf"\texttt{{U+{ord(sign):04X}}}\,"
-    base, *rest = parts
+    base, rest = parts[0], parts[1:]
     found = _sign(base)
     for part in rest:
         accented = part in _ACCENTS and base.isascii() and base.isalpha()

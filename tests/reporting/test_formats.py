@@ -249,6 +249,31 @@ def fill(home: Home, sha256: str) -> None:
         home.write(cell, ap, ap50=2 * ap, sha256=sha256, history=rows, predictions=found)
 
 
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs LaTeX")
+def test_a_report_of_odd_names_compiles(home: Home, street: str, tmp_path: Path) -> None:
+    odd = "größe #1_50 %"
+    named = home.ablation.variants["class"].model_copy(update={"label": f"{odd} → λ & *x_y"})
+    home.ablation = home.ablation.model_copy(
+        update={
+            "name": odd,
+            "variants": {**home.ablation.variants, "class": named},
+            "notes": (NASTY, "中 Ж", "`a_b`\n\n- c"),
+        }
+    )
+    fill(home, street)
+    missing = home.cell("uniform", 1)
+    (home.path / "cells" / missing.fingerprint[:16] / "result.json").unlink()
+    failures = {missing.fingerprint: "TypeError: f(**x) expected <class 'int'> in C:\\x ^\x1b[0m"}
+    written = home.report(tmp_path / "out", command="c", formats=("tex",), failures=failures)
+    (tmp_path / "out" / "report.tex").write_text(written.path.read_text("utf-8"), "utf-8")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "report.tex"]
+    done = subprocess.run(
+        command, cwd=tmp_path / "out", capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert "Missing character" not in done.stdout
+
+
 def test_every_format_has_the_same_numbers(home: Home, street: str, tmp_path: Path) -> None:
     fill(home, street)
     out = tmp_path / "out"
