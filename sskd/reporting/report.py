@@ -15,6 +15,8 @@ from sskd.reporting.analysis import Analysis
 from sskd.reporting.formats import RENDERERS
 from sskd.reporting.long_form import to_csv
 from sskd.reporting.receipts import Receipt, made_of
+from sskd.studies.cells import experiment_name
+from sskd.studies.shown import Shown, shown_cells
 
 __all__ = ["Written", "write_report"]
 
@@ -54,14 +56,24 @@ def write_report(
     """
     name, failures = analysis.ablation.name, failures or {}
     out.mkdir(parents=True, exist_ok=True)
-    made = made_of(analysis, home=home, command=command, failures=failures)
+    shown = _shown(analysis, home)
+    made = made_of(analysis, home=home, command=command, failures=failures, shown=shown)
     receipts = {form: Receipt(home, out, name, form, made) for form in formats}
     stale = [form for form, receipt in receipts.items() if force or not receipt.holds()]
     if stale:
-        files = _write(analysis, stale, home=home, out=out, command=command, failures=failures)
+        files = _write(
+            analysis, stale, home=home, out=out, command=command, failures=failures, shown=shown
+        )
         for form in stale:
             receipts[form].write(files[form])
     return Written(out / f"{name}.{formats[0]}", bool(stale))
+
+
+def _shown(analysis: Analysis, home: Path) -> Shown | None:
+    """The finished cells in MLflow, variant by variant: columns of a comparison."""
+    cells = [cell for arm in analysis.arms for cell in arm.cells if cell.seed in arm.records]
+    experiment = experiment_name(analysis.ablation.name, analysis.reference.cells[0].config)
+    return shown_cells(home, experiment, cells)
 
 
 def _write(
@@ -72,6 +84,7 @@ def _write(
     out: Path,
     command: str,
     failures: Mapping[str, str],
+    shown: Shown | None,
 ) -> dict[str, list[str]]:
     """Draw, compose and render; gives the names of the files of each format."""
     # What draws takes a second to import, and most launches leave most reports as they are.
@@ -93,7 +106,7 @@ def _write(
             folder = Path(scratch)
             drawn = {*endings, "png"} if "html" in formats else set(endings)
             pictures = draw(analysis, folder, sorted(drawn), home=home)
-            document = compose(analysis, pictures, command=command, failures=failures)
+            document = compose(analysis, pictures, command=command, failures=failures, shown=shown)
             texts |= {form: RENDERERS[form](document, folder) for form in rendered}
             for form in files.keys() & _PICTURES:
                 for figure in document.figures:

@@ -125,7 +125,7 @@ def comparison_pages(home: Path) -> dict[str, str]:
     pages = {}
     for experiment in (name.removeprefix("sskd/") for (name,) in rows):
         kept = _read(_plans_file(home, experiment))
-        shown = _shown(home, experiment, kept["plans"][kept["last"]] if kept else None)
+        shown = _shown(home, experiment, kept.get("plans", {}).get(kept.get("last")))
         if shown is not None and len(shown.runs) > 1:
             # The first seeds are whole comparisons.
             pages[experiment] = replace(shown, runs=shown.runs[:MOST_RUNS]).page

@@ -17,6 +17,7 @@ from sskd.reporting.document import (
     Document,
     Figure,
     Heading,
+    Link,
     Paragraph,
     Table,
     spans,
@@ -31,6 +32,7 @@ TABLE = Table(
     notes=("a note",),
     for_paper=True,
 )
+ADDRESS = "http://127.0.0.1:5000/#/compare-runs?runs=[%22a%22,%22b%22]&experiments=[%221%22]"
 
 
 @pytest.fixture(autouse=True)
@@ -46,6 +48,7 @@ def document() -> Document:
         TABLE,
         Table((("only", "rows"), ("x", "y"))),
         Code("sskd ablate --set a=<b>"),
+        Link("both runs", ADDRESS),
     )
     return Document.of("name", "A <title> & more", blocks)
 
@@ -98,6 +101,7 @@ def test_markdown_keeps_its_columns() -> None:
     text = to_markdown(document(), Path())
     assert "| **[Group*** |  |\n" in text
     assert "| a \\| b | **1.0** |\n" in text
+    assert f"\n\n[both runs]({ADDRESS})\n" in text
     assert "\n\n\n" not in text
 
 
@@ -105,6 +109,7 @@ def test_html_shows_what_markdown_says(tmp_path: Path) -> None:
     parser = Text()
     parser.feed(to_html(document(), tmp_path))
     assert parser.open == []
+    assert parser.sources == [ADDRESS]
     seen = " ".join(" ".join(parser.words).split())
     for part in ("A <title> & more", NASTY, "k=v", "a note", "sskd ablate --set a=<b>", "[Group*"):
         assert part in seen
