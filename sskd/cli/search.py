@@ -40,6 +40,7 @@ def search_space(
     if not planned.space.holds_default:
         say("the base's own values lie outside of the space: they are not tried first")
 
+    from sskd.cli.folders import search_folder
     from sskd.cli.plan_view import print_cells
     from sskd.cli.prepare import prepare_single
     from sskd.cli.progress import StudyState, open_display
@@ -53,7 +54,7 @@ def search_space(
         print_cells([base], [plan], options.home)
         say("each further trial is such a cell with other settings; what it shares is not repeated")
         return
-    folder = out or Path("reports") / planned.experiment.partition("@")[2]
+    folder = out or search_folder(planned)
     check_folder(folder, "--out")
     state = StudyState(count)
     with open_display(state) as display:
