@@ -1,7 +1,9 @@
 """A declared search space behind ``sskd sweep NAME``: from options to its report."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -9,6 +11,10 @@ from sskd.cli.console import percent, print_table, say
 from sskd.cli.errors import SOME_FAILED
 from sskd.cli.options import LaunchOptions
 from sskd.studies.sweep_files import Search
+
+if TYPE_CHECKING:
+    from sskd.studies.search_ledger import Entry
+    from sskd.studies.search_plan import PlannedSearch
 
 __all__ = ["search_space"]
 
@@ -95,6 +101,7 @@ def search_space(
         command=options.spell("sweep", search.name, "--trials", str(count)),
         confirm=_confirm(search, options, winner_settings(outcome.entries)),
     )
+    _show(planned, outcome.entries, options.home)
     best = best_place(outcome.entries)
     print_table(
         ("trial", *planned.space.dimensions, "AP (%)", "best"),
@@ -112,6 +119,19 @@ def search_space(
     say(f"report: {path}")
     if any(entry.place < count for entry in outcome.failed):
         raise typer.Exit(SOME_FAILED)
+
+
+def _show(planned: "PlannedSearch", entries: "Mapping[int, Entry]", home: Path) -> None:
+    """Put a search's results above its runs in MLflow."""
+    from sskd.reporting.search_report import search_summary
+    from sskd.studies.tracking import show_results
+    from sskd.studies.workers import describe
+
+    try:
+        show_results(home, planned.experiment, search_summary(planned, entries))
+    except Exception as error:  # a view: it must not cost a report
+        text = f"MLflow does not show the results ({describe(error)}); the report has them"
+        typer.echo(f"warning: {text}", err=True)
 
 
 def _confirm(search: Search, options: LaunchOptions, settings: list[str]) -> list[str]:

@@ -9,24 +9,24 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from sskd.config import canonical
 from sskd.reporting.formats import templates
-from sskd.reporting.style import COLOURS, house_style, save
+from sskd.reporting.in_mlflow import in_mlflow
+from sskd.reporting.search_figures import KINDS, draw_search
 from sskd.studies.cell_files import CellFiles
 from sskd.studies.grid import short_name
 from sskd.studies.proposals import importance, pareto_front
-from sskd.studies.search import found_so_far
+from sskd.studies.search import complete_cells, found_so_far
 from sskd.studies.search_ledger import Entry
 from sskd.studies.search_plan import DEVELOPMENT_SEED, PlannedSearch
+from sskd.studies.shown import Shown, shown_cells
 from sskd.studies.sweep_files import Dimension
 
-__all__ = ["best_place", "winner_settings", "write_search_report"]
+__all__ = ["best_place", "search_summary", "winner_settings", "write_search_report"]
 
-TICKS = 4
-"""Intervals between the ticks of a logarithmic axis."""
+MOST_ROWS = 10
+"""Trials of the summary in MLflow."""
 
 
 def write_search_report(
@@ -38,7 +38,7 @@ def write_search_report(
     command: str,
     confirm: Sequence[str],
 ) -> Path:
-    """Write ``out/sweep-NAME.md`` with its figure beside it.
+    """Write ``out/sweep-NAME.md`` with its figures beside it.
 
     Args:
         planned: The search at its base.
@@ -53,12 +53,12 @@ def write_search_report(
     """
     out.mkdir(parents=True, exist_ok=True)
     search = planned.search
-    figure = out / f"sweep-{search.name}-slices.png"
-    figure.unlink(missing_ok=True)  # it must not outlive its numbers
+    for kind in KINDS:
+        # A figure that can no longer be drawn must not outlive its numbers.
+        (out / f"sweep-{search.name}-{kind}.png").unlink(missing_ok=True)
     found = found_so_far(entries)
     complete = [place for place, trial in found.items() if trial.values is not None]
-    if complete:
-        _draw_slices(planned, entries, figure)
+    figures = draw_search(planned, entries, out)
     front = pareto_front(found) if len(search.objectives) > 1 else []
     best = best_place(entries)
     new = best is not None and dict(entries[best].params) != dict(planned.space.default)
@@ -70,17 +70,11 @@ def write_search_report(
         answer=_answer(planned, entries),
         held_out=_held_out(entries, home),
         complete=len(complete),
-        head=[
-            "trial",
-            *(f"`{short_name(key)}`" for key in planned.space.dimensions),
-            "AP (%)",
-            *search.objectives[1:],
-            *(["AP (%), short schedule"] if search.pruning else []),
-            "state",
-        ],
+        head=_head(planned),
         rows=[_row(planned, entry) for entry in entries.values()],
         order=_order(planned),
-        figure=figure.name if complete else "",
+        figures=figures,
+        mlflow=in_mlflow(_shown(planned, entries, home)),
         front=[
             [str(place), _ap(entries[place].values), _cost(entries[place].values)]
             for place in front
@@ -101,6 +95,17 @@ def write_search_report(
     path = out / f"sweep-{search.name}.md"
     path.write_text(text, "utf-8")
     return path
+
+
+def search_summary(planned: PlannedSearch, entries: Mapping[int, Entry]) -> str:
+    """The answer and the best trials, as Markdown, for the place above a search's runs."""
+    known = [entry for entry in entries.values() if entry.values is not None]
+    best = sorted(known, key=lambda entry: (-_value(entry), entry.place))[:MOST_ROWS]
+    lines = [_head(planned), ["---"] * len(_head(planned)), *(_row(planned, e) for e in best)]
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines) if best else ""
+    count = f"{len(known)} of {len(entries)} trials are complete"
+    counted = f"{count}; the best {len(best)} of them:" if len(known) > len(best) else f"{count}:"
+    return "\n\n".join([_answer(planned, entries), *([counted, table] if best else [])])
 
 
 def best_place(entries: Mapping[int, Entry]) -> int | None:
@@ -140,6 +145,27 @@ def _held_out(entries: Mapping[int, Entry], home: Path) -> str:
             count = spec["held_out_images"]
             return f"{count} of the {count + spec['labeled_images']}"
     return "a part of the"
+
+
+def _shown(planned: PlannedSearch, entries: Mapping[int, Entry], home: Path) -> Shown | None:
+    return shown_cells(home, planned.experiment, complete_cells(planned, entries))
+
+
+def _value(entry: Entry) -> float:
+    assert entry.values is not None
+    return entry.values[0]
+
+
+def _head(planned: PlannedSearch) -> list[str]:
+    search = planned.search
+    return [
+        "trial",
+        *(f"`{short_name(key)}`" for key in planned.space.dimensions),
+        "AP (%)",
+        *search.objectives[1:],
+        *(["AP (%), short schedule"] if search.pruning else []),
+        "state",
+    ]
 
 
 def _row(planned: PlannedSearch, entry: Entry) -> list[str]:
@@ -196,53 +222,6 @@ def _declaration(planned: PlannedSearch, winner: Entry) -> str:
         },
         sort_keys=False,
     )
-
-
-def _draw_slices(planned: PlannedSearch, entries: Mapping[int, Entry], path: Path) -> None:
-    """A panel a setting, AP over its values; later trials are darker, the base is ringed."""
-    dimensions = planned.space.dimensions
-    known = [e for e in entries.values() if e.values is not None]
-    with house_style():
-        figure = Figure(figsize=(2.9 * len(dimensions) + 0.6, 2.9), layout="constrained")
-        panels = figure.subplots(1, len(dimensions), squeeze=False, sharey=True)[0]
-        for axes, (key, dimension) in zip(panels, dimensions.items(), strict=True):
-            _draw_axis(axes, dimension)
-            for number, entry in enumerate(known):
-                assert entry.values is not None
-                own = entry.params == planned.space.default
-                axes.plot(
-                    _position(entry.params[key], dimension),
-                    100 * entry.values[0],
-                    "o",
-                    color=COLOURS[0],
-                    alpha=0.3 + 0.7 * (number + 1) / len(known),
-                    markeredgecolor=COLOURS[3] if own else "none",
-                    markeredgewidth=1.6,
-                    markersize=6.5,
-                )
-            axes.set_xlabel(short_name(key))
-        panels[0].set_ylabel("AP on held-out images (%)")
-        save(figure, path.with_suffix(""))
-
-
-def _draw_axis(axes: Axes, dimension: Dimension) -> None:
-    """The whole of what a setting may be, with few ticks: those of a log axis would overlap."""
-    if dimension.values is not None:
-        axes.set_xticks(range(len(dimension.values)), [_spell(v) for v in dimension.values])
-    elif dimension.log:
-        assert dimension.low is not None
-        assert dimension.high is not None
-        axes.set_xscale("log")
-        ratio = dimension.high / dimension.low
-        ticks = [dimension.low * ratio ** (i / TICKS) for i in range(TICKS + 1)]
-        axes.set_xticks(ticks, [f"{tick:.2g}" if tick < 100 else f"{tick:.0f}" for tick in ticks])
-        axes.minorticks_off()
-        margin = ratio**0.05
-        axes.set_xlim(dimension.low / margin, dimension.high * margin)
-
-
-def _position(value: Any, dimension: Dimension) -> float:
-    return float(dimension.values.index(value) if dimension.values is not None else value)
 
 
 def _spell_range(dimension: Dimension) -> str:
