@@ -9,6 +9,7 @@ import pytest
 from sskd.cli import running
 from sskd.engine.run import plan_cell
 from sskd.studies.databases import open_mlflow, open_optuna
+from sskd.studies.shown import description
 
 QUICK = ("--seeds", "1", "--label-fraction", "0.3", "--workers", "1")
 
@@ -150,6 +151,10 @@ def test_a_search_goes_on_and_ends_in_a_report(sskd, quick_cells, with_toycity):
     assert done.stdout.splitlines()[-1] == f"report: {report.relative_to(with_toycity)}"
     assert (report.parent / "sweep-contrast-slices.png").is_file()
     assert "sskd sweep contrast --trials 4 --label-fraction 0.5" in text
+    assert "[the 4 runs of this report, compared](http" in text
+    shown = description(with_toycity / "runs", "sweep/contrast@tiny-toycity")
+    assert shown.startswith("**Which temperature")
+    assert "4 of 4 trials are complete:" in shown
     state = sskd("status").stdout.splitlines()[1].split()
     assert state == ["sweep/contrast@tiny-toycity", "4", "0", "0", "0"]
 
