@@ -11,9 +11,10 @@ import typer
 from sskd.cli.adaptive import Adaptive, run_until_decided
 from sskd.cli.console import print_table, say
 from sskd.cli.errors import SOME_FAILED
+from sskd.cli.folders import report_folder
 from sskd.cli.options import LaunchOptions
 from sskd.cli.plan_view import print_plan
-from sskd.cli.prepare import choose_workers, prepare_launch, report_folder
+from sskd.cli.prepare import choose_workers, prepare_launch
 from sskd.cli.report import say_report
 from sskd.cli.resolve import check_folder
 from sskd.cli.running import run_studies, show_table
@@ -56,15 +57,16 @@ def conduct(
     if dry_run:
         print_plan(studies, home)
         return
-    folder = out or report_folder(studies[0])
-    check_folder(folder, "--out")
+    folders = [out or report_folder(study) for study in studies]
+    for folder in folders:
+        check_folder(folder, "--out")
     if adaptive is not None:
         studies, results = run_until_decided(resolved, options, adaptive)
     else:
         workers = choose_workers(studies, options.workers)
         results = run_studies(studies, home=home, workers=workers)
     analyses = []
-    for study, result, command in zip(studies, results, commands, strict=True):
+    for study, result, command, folder in zip(studies, results, commands, folders, strict=True):
         analyses.append(analyse(study.ablation, study.cells, home=home))
         written = write_report(
             analyses[-1], home=home, out=folder, command=command, failures=result.failures
@@ -75,6 +77,8 @@ def conduct(
             print_table(("variant", *(f"seed {seed}" for seed in seeds)), result.rows)
         say_report(written)
     if index:
-        say(f"index: {write_index(analyses, out=folder, suffix='md', not_begun=())}")
+        for folder in dict.fromkeys(folders):
+            here = [a for a, its in zip(analyses, folders, strict=True) if its == folder]
+            say(f"index: {write_index(here, out=folder, suffix='md', not_begun=())}")
     if any(result.failures for result in results):
         raise typer.Exit(SOME_FAILED)

@@ -81,12 +81,12 @@ def write_efficiency(
     Raises:
         ValueError: If a setting, the declaration or a measurement is broken; one line.
     """
+    from sskd.cli.folders import efficiency_folder
     from sskd.reporting.efficiency import write_efficiency_report
-    from sskd.studies.cells import experiment_name
-    from sskd.studies.efficiency import EFFICIENCY, load_efficiency
+    from sskd.studies.efficiency import load_efficiency
 
     config = resolve(scale, data, settings)
-    folder = out or Path("reports") / experiment_name(EFFICIENCY, config).partition("@")[2]
+    folder = out or efficiency_folder(config)
     check_folder(folder, "--out")
     words = ["sskd", "bench", "models", "--scale", scale]
     words += ["--data", data] if data is not None else []

@@ -105,7 +105,10 @@ DryRun = Annotated[
 Out = Annotated[
     Path | None,
     typer.Option(
-        "--out", metavar="DIR", help="Folder of the report. Default: reports/<scale>-<data>."
+        "--out",
+        metavar="DIR",
+        help="Folder of the report. Default: reports/<scale>-<data>, and settings other than the "
+        "scale's own after it, such as +tau=0.1.",
     ),
 ]
 

@@ -15,7 +15,7 @@ from sskd.config import Config
 from sskd.data.datasets import TOYCITY, list_datasets
 from sskd.engine.run import CellPlan, assume_cell, check_cell, plan_cell
 from sskd.models.sources import known_as, sources
-from sskd.studies.cells import PlannedCell, experiment_name, identify
+from sskd.studies.cells import PlannedCell, identify
 from sskd.studies.declaration import Ablation
 
 __all__ = [
@@ -27,7 +27,6 @@ __all__ = [
     "prepare",
     "prepare_launch",
     "prepare_single",
-    "report_folder",
     "stages_left",
 ]
 
@@ -191,12 +190,6 @@ def choose_workers(studies: Sequence[PreparedStudy], asked: int | None) -> int:
         return asked or max(1, min(gpus // processes, left))
     threads = max(config.numerics.threads for config in configs)
     return asked or max(1, min(available_cores() // threads, left))
-
-
-def report_folder(study: PreparedStudy) -> Path:
-    """Where the report goes if nobody says otherwise: ``reports/<scale>-<data>``."""
-    experiment = experiment_name(study.ablation.name, study.cells[0].config)
-    return Path("reports") / experiment.partition("@")[2]
 
 
 def _plan(configs: Sequence[Config], home: Path) -> list[CellPlan]:

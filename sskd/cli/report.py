@@ -87,15 +87,17 @@ def report(
     everything = not names or ALL in names
     resolved = resolve_studies([ALL] if everything else names, options, sweeps=True)
 
-    from sskd.cli.prepare import prepare, report_folder
+    from sskd.cli.folders import report_folder
+    from sskd.cli.prepare import prepare
     from sskd.reporting.analysis import analyse
     from sskd.reporting.index import write_index
     from sskd.reporting.report import write_report
 
     studies = [prepare(ablation, planned, home) for ablation, planned in resolved]
     begun = [s for s in studies if not everything or any(plan.done for plan in s.plans)]
-    folder = out or report_folder(studies[0])
-    check_folder(folder, "--out")
+    folders = {study.ablation.name: out or report_folder(study) for study in studies}
+    for folder in folders.values():
+        check_folder(folder, "--out")
     ledger = _ledger(home)
     analyses = []
     for study in begun:
@@ -103,7 +105,7 @@ def report(
         written = write_report(
             analyses[-1],
             home=home,
-            out=folder,
+            out=folders[study.ablation.name],
             command=command_of(study.ablation, options),
             failures=_failures(study, ledger),
             formats=chosen,
@@ -113,8 +115,10 @@ def report(
     if everything:
         rest = [study.ablation.name for study in studies if study not in begun]
         suffix = next((form for form in ("md", "html") if form in chosen), chosen[0])
-        path = write_index(analyses, out=folder, suffix=suffix, not_begun=rest)
-        say(f"index: {path}")
+        for folder in dict.fromkeys(folders.values()):
+            here = [a for a in analyses if folders[a.ablation.name] == folder]
+            others = [name for name in rest if folders[name] == folder]
+            say(f"index: {write_index(here, out=folder, suffix=suffix, not_begun=others)}")
 
 
 def say_report(written: "Written") -> None:

@@ -92,6 +92,7 @@ def search_space(
         text = f"MLflow does not show everything ({outcome.tracking_error}); the results are safe"
         typer.echo(f"warning: {text}", err=True)
     path = _write(planned, outcome.entries, options, folder, trials=count)
+    _show(planned, outcome.entries, options.home)
     best = best_place(outcome.entries)
     print_table(
         ("trial", *planned.space.dimensions, "AP (%)", "best"),
@@ -138,9 +139,10 @@ def report_search(
 
 
 def _folder(planned: "PlannedSearch", out: Path | None) -> Path:
+    from sskd.cli.folders import search_folder
     from sskd.cli.resolve import check_folder
 
-    folder = out or Path("reports") / planned.experiment.partition("@")[2]
+    folder = out or search_folder(planned)
     check_folder(folder, "--out")
     return folder
 
@@ -166,6 +168,19 @@ def _write(
         confirm=_confirm(planned.search, options, winner_settings(entries)),
         formats=formats,
     )
+
+
+def _show(planned: "PlannedSearch", entries: "Mapping[int, Entry]", home: Path) -> None:
+    """Put a search's results above its runs in MLflow."""
+    from sskd.reporting.search_sections import search_summary
+    from sskd.studies.tracking import show_results
+    from sskd.studies.workers import describe
+
+    try:
+        show_results(home, planned.experiment, search_summary(planned, entries))
+    except Exception as error:  # a view: it must not cost a report
+        text = f"MLflow does not show the results ({describe(error)}); the report has them"
+        typer.echo(f"warning: {text}", err=True)
 
 
 def _confirm(search: Search, options: LaunchOptions, settings: list[str]) -> list[str]:

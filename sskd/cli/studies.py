@@ -109,7 +109,8 @@ def ui(
 ) -> None:
     """Open MLflow on what was tracked, the light way.
 
-    Prints a link to the comparison of each study's runs.
+    Prints a link to the comparison of each study's runs: those of the settings it was last launched
+    with. Each report links to the comparison of its own.
     """
     from sskd.studies.shown import comparison_pages
 

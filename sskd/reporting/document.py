@@ -17,6 +17,7 @@ __all__ = [
     "Document",
     "Figure",
     "Heading",
+    "Link",
     "Paragraph",
     "Span",
     "Table",
@@ -78,6 +79,15 @@ class Code:
 
 
 @dataclass(frozen=True)
+class Link:
+    """A line that leads to a page."""
+
+    text: str
+    address: str
+    kind: str = "link"
+
+
+@dataclass(frozen=True)
 class Table:
     """A header, then rows of the same length; a row of one cell is a heading of those below it."""
 
@@ -113,7 +123,7 @@ class Figure:
     kind: str = "figure"
 
 
-Block = Heading | Paragraph | Bullets | Code | Table | Figure
+Block = Heading | Paragraph | Bullets | Code | Link | Table | Figure
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from sskd.engine.store import write_json_atomic
 from sskd.reporting.analysis import Analysis, Arm
 from sskd.reporting.pictured import choose_predictions, val_pictures
 from sskd.reporting.records import history_file
+from sskd.studies.shown import Shown
 
 __all__ = ["Receipt", "made_of"]
 
@@ -64,11 +65,19 @@ class Receipt:
             write_json_atomic(self._path, {"made_of": self._made_of, "files": files})
 
 
-def made_of(analysis: Analysis, *, home: Path, command: str, failures: Mapping[str, str]) -> str:
+def made_of(
+    analysis: Analysis,
+    *,
+    home: Path,
+    command: str,
+    failures: Mapping[str, str],
+    shown: Shown | None,
+) -> str:
     """A digest of all that a report is made of, whatever its format.
 
     The declaration, the cells with their configs and records, the files that the figures are drawn
-    from, the words that the caller adds, and the code that makes a report of them.
+    from, the words that the caller adds, the runs in MLflow, and the code that makes a report of
+    all that.
     """
     content = {
         "code": _code(),
@@ -79,6 +88,7 @@ def made_of(analysis: Analysis, *, home: Path, command: str, failures: Mapping[s
         "pictures": _pictures(analysis, home),
         "command": command,
         "failures": dict(failures),
+        "shown": shown and [shown.experiment, shown.page],
     }
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()

@@ -14,6 +14,8 @@ from sskd.reporting.analysis import Analysis
 from sskd.reporting.files import pictures_of, rendered, write_document
 from sskd.reporting.long_form import to_csv
 from sskd.reporting.receipts import Receipt, made_of
+from sskd.studies.cells import experiment_name
+from sskd.studies.shown import Shown, shown_cells
 
 __all__ = ["Written", "write_report"]
 
@@ -50,14 +52,24 @@ def write_report(
     """
     name, failures = analysis.ablation.name, failures or {}
     out.mkdir(parents=True, exist_ok=True)
-    made = made_of(analysis, home=home, command=command, failures=failures)
+    shown = _shown(analysis, home)
+    made = made_of(analysis, home=home, command=command, failures=failures, shown=shown)
     receipts = {form: Receipt(home, out, name, form, made) for form in formats}
     stale = [form for form, receipt in receipts.items() if force or not receipt.holds()]
     if stale:
-        files = _write(analysis, stale, home=home, out=out, command=command, failures=failures)
+        files = _write(
+            analysis, stale, home=home, out=out, command=command, failures=failures, shown=shown
+        )
         for form in stale:
             receipts[form].write(files[form])
     return Written(out / f"{name}.{formats[0]}", bool(stale))
+
+
+def _shown(analysis: Analysis, home: Path) -> Shown | None:
+    """The finished cells in MLflow, variant by variant: columns of a comparison."""
+    cells = [cell for arm in analysis.arms for cell in arm.cells if cell.seed in arm.records]
+    experiment = experiment_name(analysis.ablation.name, analysis.reference.cells[0].config)
+    return shown_cells(home, experiment, cells)
 
 
 def _write(
@@ -68,6 +80,7 @@ def _write(
     out: Path,
     command: str,
     failures: Mapping[str, str],
+    shown: Shown | None,
 ) -> dict[str, list[str]]:
     """Draw, compose and render; gives the names of the files of each format."""
     # What draws takes a second to import, and most launches leave most reports as they are.
@@ -83,7 +96,7 @@ def _write(
         with TemporaryDirectory() as scratch:
             folder = Path(scratch)
             pictures = draw(analysis, folder, pictures_of(words), home=home)
-            document = compose(analysis, pictures, command=command, failures=failures)
+            document = compose(analysis, pictures, command=command, failures=failures, shown=shown)
             stems = [f"{name}-{kind}" for kind in KINDS]
             files |= write_document(document, words, drawn=folder, out=out, stems=stems)
     return files

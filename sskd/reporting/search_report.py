@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 
 from sskd.reporting.files import pictures_of, rendered, write_document
 from sskd.reporting.numbers import spell
-from sskd.reporting.search_chart import draw_slices
+from sskd.reporting.search_figures import KINDS, draw_search
 from sskd.reporting.search_sections import compose
 from sskd.studies.search_ledger import Entry
 from sskd.studies.search_plan import PlannedSearch
@@ -30,7 +30,7 @@ def write_search_report(
     confirm: Sequence[str],
     formats: Sequence[str] = ("md",),
 ) -> Path:
-    """Write ``out/sweep-NAME.md``, or other formats, with its figure beside it.
+    """Write ``out/sweep-NAME.md``, or other formats, with its figures beside it.
 
     Args:
         planned: The search at its base.
@@ -49,14 +49,14 @@ def write_search_report(
     if "csv" in formats:
         (out / f"{name}.csv").write_text(_to_csv(planned, entries), "utf-8")
     if words := rendered(formats):
-        stem = f"{name}-slices"
         with TemporaryDirectory() as scratch:
             folder = Path(scratch)
-            figure = draw_slices(planned, entries, folder / stem, pictures_of(words))
+            figures = draw_search(planned, entries, folder, pictures_of(words))
             document = compose(
-                planned, entries, figure, home=home, command=command, confirm=confirm
+                planned, entries, figures, home=home, command=command, confirm=confirm
             )
-            write_document(document, words, drawn=folder, out=out, stems=[stem])
+            stems = [f"{name}-{kind}" for kind in KINDS]
+            write_document(document, words, drawn=folder, out=out, stems=stems)
     return out / f"{name}.{formats[0]}"
 
 

@@ -15,26 +15,32 @@ from sskd.reporting.document import (
     Table,
     literal,
 )
+from sskd.reporting.in_mlflow import in_mlflow
+from sskd.reporting.markdown import pipe_table
 from sskd.reporting.numbers import NONE, spell
 from sskd.reporting.search_winner import best_place, winner_declaration
 from sskd.studies.cell_files import CellFiles
 from sskd.studies.grid import short_name
 from sskd.studies.proposals import importance, pareto_front
-from sskd.studies.search import found_so_far
+from sskd.studies.search import complete_cells, found_so_far
 from sskd.studies.search_ledger import Entry
 from sskd.studies.search_plan import DEVELOPMENT_SEED, PlannedSearch
+from sskd.studies.shown import Shown, shown_cells
 from sskd.studies.sweep_files import Dimension
 
-__all__ = ["compose"]
+__all__ = ["compose", "search_summary"]
 
 _FEW = 20
 """Trials below which the shares of settings are a guess."""
+
+_MOST_ROWS = 10
+"""Of a summary; the report has every trial."""
 
 
 def compose(
     planned: PlannedSearch,
     entries: Mapping[int, Entry],
-    figure: Figure | None,
+    figures: Sequence[Figure],
     *,
     home: Path,
     command: str,
@@ -45,7 +51,7 @@ def compose(
     Args:
         planned: The search at its base.
         entries: The last trial of each place.
-        figure: What was drawn of them.
+        figures: What was drawn of them.
         home: Where the records are.
         command: What runs the search, as the reader would type it.
         confirm: What measures the winner on val: one cell, and the ablation that is printed.
@@ -53,13 +59,26 @@ def compose(
     blocks = [
         *_head(planned, entries, home),
         *_trials(planned, entries),
-        *([figure] if figure else []),
+        *figures,
         *_front(planned, entries),
         *_shares(planned, entries),
         *_winner(planned, entries, confirm),
         *_search(planned, command),
+        *in_mlflow(_shown(planned, entries, home)),
     ]
     return Document.of(f"sweep-{planned.search.name}", planned.search.question, blocks)
+
+
+def search_summary(planned: PlannedSearch, entries: Mapping[int, Entry]) -> str:
+    """The answer and the best trials, as Markdown, for the place above a search's runs."""
+    known = [entry for entry in entries.values() if entry.values is not None]
+    best = sorted(known, key=lambda entry: (-_value(entry), entry.place))[:_MOST_ROWS]
+    if not best:
+        return _answer(planned, entries)
+    table = pipe_table(Table((_header(planned), *(_row(planned, entry) for entry in best))))
+    count = f"{len(known)} of {len(entries)} trials are complete"
+    counted = f"{count}; the best {len(best)} of them:" if len(known) > len(best) else f"{count}:"
+    return "\n\n".join([_answer(planned, entries), counted, table])
 
 
 def _answer(planned: PlannedSearch, entries: Mapping[int, Entry]) -> str:
@@ -101,15 +120,6 @@ def _held_out(entries: Mapping[int, Entry], home: Path) -> str:
 
 
 def _trials(planned: PlannedSearch, entries: Mapping[int, Entry]) -> list[Block]:
-    search = planned.search
-    header = (
-        "trial",
-        *(f"`{short_name(key)}`" for key in planned.space.dimensions),
-        "AP (%)",
-        *search.objectives[1:],
-        *(["AP (%), short schedule"] if search.pruning else []),
-        "state",
-    )
     failures = tuple(
         f"Trial {entry.place} failed: {literal(entry.error)}"
         for entry in entries.values()
@@ -118,9 +128,21 @@ def _trials(planned: PlannedSearch, entries: Mapping[int, Entry]) -> list[Block]
     rows = (_row(planned, entry) for entry in entries.values())
     return [
         Heading("Trials"),
-        Table((header, *rows), notes=failures),
+        Table((_header(planned), *rows), notes=failures),
         Paragraph((_order(planned),)),
     ]
+
+
+def _header(planned: PlannedSearch) -> tuple[str, ...]:
+    search = planned.search
+    return (
+        "trial",
+        *(f"`{short_name(key)}`" for key in planned.space.dimensions),
+        "AP (%)",
+        *search.objectives[1:],
+        *(["AP (%), short schedule"] if search.pruning else []),
+        "state",
+    )
 
 
 def _row(planned: PlannedSearch, entry: Entry) -> tuple[str, ...]:
@@ -251,6 +273,15 @@ def _spell_range(dimension: Dimension) -> str:
         return ", ".join(map(spell, dimension.values))
     step = f" in steps of {dimension.step:g}" if dimension.step else ""
     return f"{dimension.low:g} to {dimension.high:g}{', logarithmic' if dimension.log else step}"
+
+
+def _shown(planned: PlannedSearch, entries: Mapping[int, Entry], home: Path) -> Shown | None:
+    return shown_cells(home, planned.experiment, complete_cells(planned, entries))
+
+
+def _value(entry: Entry) -> float:
+    assert entry.values is not None
+    return entry.values[0]
 
 
 def _complete(entries: Mapping[int, Entry]) -> int:

@@ -19,10 +19,12 @@ from sskd.reporting.document import (
     Table,
     literal,
 )
+from sskd.reporting.in_mlflow import in_mlflow
 from sskd.reporting.numbers import list_words, show_duration
 from sskd.reporting.statistics import POWER
 from sskd.reporting.tables import Rows
 from sskd.studies.cells import own_changes
+from sskd.studies.shown import Shown
 
 __all__ = ["Pictures", "compose"]
 
@@ -40,7 +42,12 @@ class Pictures:
 
 
 def compose(
-    analysis: Analysis, pictures: Pictures, *, command: str, failures: Mapping[str, str]
+    analysis: Analysis,
+    pictures: Pictures,
+    *,
+    command: str,
+    failures: Mapping[str, str],
+    shown: Shown | None = None,
 ) -> Document:
     """The whole report.
 
@@ -49,6 +56,7 @@ def compose(
         pictures: What was drawn of it.
         command: What runs the cells, as the reader would type it.
         failures: Fingerprint to reason, one line, of cells that were tried and failed.
+        shown: The finished cells as MLflow has them.
     """
     blocks = [
         *_head(analysis),
@@ -67,6 +75,7 @@ def compose(
         Heading("To reproduce"),
         Code(command),
         *_versions(analysis),
+        *in_mlflow(shown),
     ]
     return Document.of(analysis.ablation.name, analysis.ablation.question, blocks)
 

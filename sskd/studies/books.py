@@ -13,7 +13,7 @@ from sskd.studies.cells import PlannedCell
 from sskd.studies.declaration import Ablation
 from sskd.studies.ledger import Claim, Ledger
 from sskd.studies.lock import study_folder
-from sskd.studies.shown import in_order
+from sskd.studies.shown import in_order, keep_plan
 from sskd.studies.tracking import CellRun, Tracker
 from sskd.studies.workers import describe
 
@@ -84,6 +84,7 @@ class Books:
         Raises:
             ValueError: If MLflow's file cannot be used: better now than after hours of work.
         """
+        keep_plan(self._home, self._experiment, self._plan, self._cells)
         results = {cell.fingerprint: self._result(cell) for cell in self._cells}
         finished = [cell for cell in self._cells if results[cell.fingerprint] is not None]
         if len(finished) < len(self._cells) or not self._in_order(finished):

@@ -23,6 +23,7 @@ __all__ = [
     "PlannedCell",
     "Varied",
     "cells",
+    "changed",
     "changes_at",
     "experiment_name",
     "identify",
@@ -169,8 +170,23 @@ def own_changes(ablation: Ablation, cell: PlannedCell) -> dict[str, tuple[Any, A
         return {}
     variant = ablation.variants[cell.variant]
     declared = PRESETS[variant.base or ablation.base] | changes_at(variant, config.scale)
-    scale = apply_changes(base_for(config.scale, config.data.name), declared)
-    before = flatten(scale)
+    return changed(config, base_for(config.scale, config.data.name), declared)
+
+
+def changed(
+    config: Config, base: Mapping[str, Any], declared: Mapping[str, Any]
+) -> dict[str, tuple[Any, Any]]:
+    """Where a config is another one than base and declaration give, by dotted key.
+
+    Args:
+        config: Of a cell.
+        base: Of its scale, as ``sskd.config.base_for`` gives it.
+        declared: Dotted changes of the base.
+
+    Returns:
+        The declared value, and the config's; without what affects no number, and the seed.
+    """
+    before = flatten(apply_changes(base, declared))
     after = flatten(config.model_dump(mode="json"))
     return {
         key: (before.get(key), value)

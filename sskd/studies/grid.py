@@ -22,6 +22,7 @@ from sskd.config import (
 from sskd.studies.declaration import PRESETS, Ablation, Base, Variant
 
 __all__ = [
+    "UNDECLARED",
     "as_ablation",
     "known_key",
     "parse_values",
@@ -37,6 +38,9 @@ SET_OTHERWISE = {
     "deviations": "a text for the report changes no number",
 }
 """Keys that tell no two cells of a table apart, and what to do in their place."""
+
+UNDECLARED = Path("--values")
+"""In the place of a file: somebody said the values."""
 
 DIGITS = 3
 """Of a value between the ends of a range: people read it, and commands repeat it."""
@@ -152,7 +156,7 @@ def as_ablation(
         raise ValueError(f"{param}: two of the values are spelled alike")
     return Ablation(
         name=f"sweep-{name if name in SHORT_NAMES else key}",
-        path=path or Path("--values"),
+        path=path or UNDECLARED,
         question=question or f"How does {name} matter?",
         base=base,
         variants=variants,

@@ -26,13 +26,13 @@ from sskd.studies.proposals import Found, propose
 from sskd.studies.search_ledger import Entry, SearchLedger
 from sskd.studies.search_plan import DEVELOPMENT_SEED, PlannedSearch
 from sskd.studies.search_view import SearchView
-from sskd.studies.shown import in_order
+from sskd.studies.shown import in_order, keep_plan
 from sskd.studies.workers import describe
 
 if TYPE_CHECKING:
     from sskd.types import Progress
 
-__all__ = ["SearchOutcome", "TrialEvent", "found_so_far", "run_search"]
+__all__ = ["SearchOutcome", "TrialEvent", "complete_cells", "found_so_far", "run_search"]
 
 ATTEMPTS = 2
 """A trial that fails is tried once more in a launch."""
@@ -106,13 +106,15 @@ def run_search(
         optuna_storage(home) as storage,
     ):
         ledger = SearchLedger(storage, planned.experiment, plan, space, objectives=objectives)
-        view = SearchView(home, planned, interrupts)
+        view = SearchView(home, planned, plan, interrupts)
         launch = _Launch(
             planned, home, ledger, view, interrupts, run_cell, plan_cell, progress, on_trial
         )
         view.close_orphans()
         for place in range(trials):
             launch.settle(place)
+            entry = ledger.entries()[place]
+            keep_plan(home, planned.experiment, plan, complete_cells(planned, {place: entry}))
         return SearchOutcome(plan, ledger.entries(), view.error)
 
 
@@ -123,6 +125,17 @@ def found_so_far(entries: Mapping[int, Entry], *, before: int | None = None) -> 
         for place, entry in entries.items()
         if entry.state in ("complete", "pruned") and (before is None or place < before)
     }
+
+
+def complete_cells(planned: PlannedSearch, entries: Mapping[int, Entry]) -> list[PlannedCell]:
+    """The cells of the complete trials; those of short schedules compare with none of them."""
+    return [
+        PlannedCell(
+            _trial(place), DEVELOPMENT_SEED, planned.cell(place, entry.params), entry.fingerprint
+        )
+        for place, entry in entries.items()
+        if entry.state == "complete"
+    ]
 
 
 @dataclass(frozen=True)
@@ -173,7 +186,7 @@ class _Launch:
             if self._is_hopeless(place, number, config):
                 self.ledger.prune(number)
             else:
-                result = self._result(f"trial-{place}", config)
+                result = self._result(_trial(place), config)
                 self.ledger.complete(number, self._values(config, result))
         except KeyboardInterrupt:
             raise  # the trial stays open: the next launch goes on with it
@@ -191,7 +204,7 @@ class _Launch:
         pruning = self.planned.search.pruning
         if pruning is None:
             return False
-        result = self._result(f"trial-{place}-early", self.planned.early(config))
+        result = self._result(f"{_trial(place)}-early", self.planned.early(config))
         early = float(result["final"]["mask_ap"])
         self.ledger.note_early(number, early)
         before = found_so_far(self.ledger.entries(), before=place).values()
@@ -234,6 +247,11 @@ class _Launch:
             else:
                 values.append(_parameters(Store(self.home / "store").path(last["key"], stage)))
         return tuple(values)
+
+
+def _trial(place: int) -> str:
+    """What MLflow calls a trial, in the place of a variant."""
+    return f"trial-{place}"
 
 
 def _parameters(stage: Path) -> float:

@@ -6,7 +6,7 @@ from typing import Any
 
 from sskd.config import Config, build_config, digest
 from sskd.engine.stages import FINAL_STAGE
-from sskd.studies.cells import experiment_name
+from sskd.studies.cells import changed, experiment_name
 from sskd.studies.declaration import PRESETS
 from sskd.studies.proposals import Space, resolve_space
 from sskd.studies.sweep_files import Search
@@ -34,6 +34,12 @@ class PlannedSearch:
         """``sweep/contrast@tiny-toycity``."""
         name = experiment_name(self.search.name, self.config)
         return f"sweep/{name.partition('/')[2]}"
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """What its user changed, by dotted key, without what affects no number."""
+        declared = {**PRESETS[self.search.base], "data.held_out": self.search.held_out}
+        return {key: value for key, (_, value) in changed(self.config, self.raw, declared).items()}
 
     def cell(self, place: int, params: Mapping[str, Any]) -> Config:
         """The cell of a trial.

@@ -22,9 +22,11 @@ __all__ = ["SearchView"]
 class SearchView:
     """MLflow's picture of the search: what goes wrong with it must not cost a result."""
 
-    def __init__(self, home: Path, planned: PlannedSearch, interrupts: Interrupts) -> None:
+    def __init__(
+        self, home: Path, planned: PlannedSearch, plan: str, interrupts: Interrupts
+    ) -> None:
         self._home, self._experiment, self._interrupts = home, planned.experiment, interrupts
-        self._question = planned.search.question
+        self._question, self._plan = planned.search.question, plan
         self._tracker: Tracker | None = None
         self.error: str | None = None
 
@@ -41,7 +43,7 @@ class SearchView:
         """A cell's run: what looks at its metrics now and then, and what finishes it."""
         run: CellRun | None = None
         with self._guarded():
-            run = self._open_tracker().open_run(cell, {})
+            run = self._open_tracker().open_run(cell, {"sskd.plan": self._plan})
         mirror = Mirror(run, self._interrupts, self._guarded)
 
         def finish(result: Mapping[str, Any]) -> None:

@@ -96,7 +96,7 @@ def test_an_ablation_ends_in_a_table_and_a_report_and_is_not_run_twice(
         ["class", "31.1"],
         ["fusion", "32.2"],
     ]
-    report = with_toycity / "reports" / "tiny-toycity" / "negatives.md"
+    report = with_toycity / "reports" / "tiny-toycity+label-fraction=0.3" / "negatives.md"
     assert last == f"report: {report.relative_to(with_toycity)}"
     text = report.read_bytes()
     assert b"sskd ablate negatives --seeds 1 --label-fraction 0.3" in text
@@ -146,7 +146,7 @@ def test_reports_of_all_that_has_begun_and_an_index(sskd, quick_cells, with_toyc
     assert sskd(*command, "--dry-run").exit_code == 0
     empty = sskd("report", *QUICK)
     assert empty.exit_code == 0, empty.output
-    folder = with_toycity / "reports" / "tiny-toycity"
+    folder = with_toycity / "reports" / "tiny-toycity+label-fraction=0.3"
     assert [path.name for path in folder.iterdir()] == ["README.md"]
     assert "No cell has finished yet." in (folder / "README.md").read_text()
 

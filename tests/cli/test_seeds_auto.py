@@ -48,7 +48,9 @@ def test_seeds_are_added_to_what_is_undecided_up_to_the_cap(sskd, scattered_cell
         "negatives: one more seed of mask, fusion",
         "negatives: undecided at 5 seeds: mask, fusion",
     ]
-    text = (with_toycity / "reports" / "tiny-toycity" / "negatives.md").read_text("utf-8")
+    text = (
+        with_toycity / "reports" / "tiny-toycity+label-fraction=0.3" / "negatives.md"
+    ).read_text("utf-8")
     assert counts(text) == {"Uniform": 3, "Mask-only": 5, "Class-only": 3, "Fusion": 5}
     assert "--seeds auto --until 0.2 --max-seeds 5" in text
     again = sskd("ablate", "negatives", "--workers", "1", *auto, *FRACTION)

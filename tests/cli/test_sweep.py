@@ -9,6 +9,7 @@ import pytest
 from sskd.cli import running
 from sskd.engine.run import plan_cell
 from sskd.studies.databases import open_mlflow, open_optuna
+from sskd.studies.shown import description
 
 QUICK = ("--seeds", "1", "--label-fraction", "0.3", "--workers", "1")
 
@@ -77,7 +78,7 @@ def test_a_sweep_is_an_ablation_over_the_declared_values(sskd, quick_cells, with
     assert "sweep-tau: 3 cells, 3 values x 1 seeds" in done.stdout
     shown = rows(done)
     assert [shown[f"tau={tau}"] for tau in (0.1, 0.2, 0.4)] == [["15.0"], ["25.0"], ["15.0"]]
-    report = with_toycity / "reports" / "tiny-toycity" / "sweep-tau.md"
+    report = with_toycity / "reports" / "tiny-toycity+label-fraction=0.3" / "sweep-tau.md"
     text = report.read_text("utf-8")
     assert "sskd sweep --param tau --seeds 1 --label-fraction 0.3" in text
     assert "| tau = 0.1 |" in text
@@ -89,6 +90,9 @@ def test_a_sweep_is_an_ablation_over_the_declared_values(sskd, quick_cells, with
     assert quick_cells.taus == [0.1, 0.2, 0.4]
     assert sskd("sweep", "--param", "tau", "--values", "0.2,0.3", *QUICK).exit_code == 0
     assert quick_cells.taus == [0.1, 0.2, 0.4, 0.3]
+    own = with_toycity / "reports" / "tiny-toycity+label-fraction=0.3+tau=0.2,0.3" / "sweep-tau.md"
+    assert "| tau = 0.3 |" in own.read_text("utf-8")
+    assert "tau = 0.3" not in report.read_text("utf-8")
     states = [line.split() for line in sskd("status").stdout.splitlines()[1:]]
     assert sorted(state[1:] for state in states) == [["2", *"000"], ["3", *"000"]]
     assert all(state[0].startswith("ablate/sweep-tau@tiny-toycity#") for state in states)
@@ -142,11 +146,15 @@ def test_a_search_goes_on_and_ends_in_a_report(sskd, quick_cells, with_toycity):
     assert done.stdout.count("(finished before)") == 2
     assert quick_cells.taus[0] == 0.2
     assert len(quick_cells.taus) == len(set(quick_cells.taus)) == 4
-    report = with_toycity / "reports" / "tiny-toycity" / "sweep-contrast.md"
+    report = with_toycity / "reports" / "tiny-toycity+label-fraction=0.5" / "sweep-contrast.md"
     text = report.read_text("utf-8")
     assert done.stdout.splitlines()[-1] == f"report: {report.relative_to(with_toycity)}"
     assert (report.parent / "sweep-contrast-slices.png").is_file()
     assert "sskd sweep contrast --trials 4 --label-fraction 0.5" in text
+    assert "[the 4 runs of this report, compared](http" in text
+    shown = description(with_toycity / "runs", "sweep/contrast@tiny-toycity")
+    assert shown.startswith("**Which temperature")
+    assert "4 of 4 trials are complete:" in shown
     state = sskd("status").stdout.splitlines()[1].split()
     assert state == ["sweep/contrast@tiny-toycity", "4", "0", "0", "0"]
     again = sskd("report", "sweep-contrast", *command[2:], "--format", "md,tex", "--out", "again")

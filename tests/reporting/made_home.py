@@ -1,7 +1,9 @@
 """A home with hand-made cells: no training, no model, every number chosen by the test."""
 
 import json
-from collections.abc import Mapping
+import sqlite3
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,9 @@ from sskd.config import digest, load_scale
 from sskd.engine.stages import FINAL_STAGE
 from sskd.reporting.analysis import analyse
 from sskd.reporting.report import Written, write_report
-from sskd.studies.cells import PlannedCell, cells, identify
+from sskd.studies.cells import PlannedCell, cells, experiment_name, identify
 from sskd.studies.declaration import Ablation
+from sskd.studies.shown import receipt
 
 SIZE = 48
 
@@ -110,6 +113,24 @@ class Home:
         if predictions is not None:
             folder = self.path / "store" / f"evaluate_{final}-{evaluation[:16]}"
             dump(folder / "predictions.json", predictions)
+
+    def show(self, cells: Sequence[PlannedCell], *, status: str = "FINISHED") -> list[str]:
+        """Runs of cells, as far as MLflow's file is read; gives their identities."""
+        experiment = experiment_name(self.ablation.name, cells[0].config)
+        with closing(sqlite3.connect(self.path / "mlflow.db")) as database, database:
+            database.execute("CREATE TABLE IF NOT EXISTS experiments (experiment_id, name)")
+            database.execute(
+                "CREATE TABLE IF NOT EXISTS"
+                " runs (run_uuid, experiment_id, status, lifecycle_stage, start_time)"
+            )
+            database.execute("DELETE FROM experiments")
+            database.execute("INSERT INTO experiments VALUES (7, ?)", (f"sskd/{experiment}",))
+            for cell in cells:
+                run = digest(["run", cell.fingerprint, status])[:32]
+                row = (run, 7, status, "active", cell.seed)
+                database.execute("INSERT INTO runs VALUES (?, ?, ?, ?, ?)", row)
+                dump(receipt(self.path, experiment, cell), {"run_id": run})
+        return [digest(["run", cell.fingerprint, status])[:32] for cell in cells]
 
     def report(self, out: Path, **facts: Any) -> Written:
         """What is planned and written so far, as a report."""

@@ -18,6 +18,7 @@ from sskd.reporting.document import (
     Document,
     Figure,
     Heading,
+    Link,
     Paragraph,
     Table,
     bare,
@@ -34,6 +35,7 @@ TABLE = Table(
     caption=f"What *this* is: `k=v`. {NASTY}",
     notes=("a note", "- no item", "1. no number"),
 )
+ADDRESS = "http://127.0.0.1:5000/#/compare-runs?runs=[%22a%22,%22b%22]&experiments=[%221%22]"
 
 
 @pytest.fixture(autouse=True)
@@ -49,6 +51,7 @@ def document() -> Document:
         TABLE,
         Table((("only", "rows"), ("x", "`a|b`")), text=True),
         Code("sskd ablate --set a=<b>"),
+        Link("both runs", ADDRESS),
     )
     return Document.of("name", "A <title> & more", blocks)
 
@@ -117,11 +120,14 @@ def test_markdown_keeps_its_columns() -> None:
     text = to_markdown(document(), Path())
     assert "| **[Group\\*** |  |\n" in text
     assert "| a \\| b | **1.0** |\n" in text
+    assert f"\n\n[both runs]({ADDRESS})\n" in text
     assert "\n\n\n" not in text
 
 
 def test_html_shows_what_was_said(tmp_path: Path) -> None:
-    shown = seen(to_html(document(), tmp_path))
+    page = to_html(document(), tmp_path)
+    shown = seen(page)
+    assert f'href="{ADDRESS}"'.replace("&", "&amp;") in page
     for part in ("A <title> & more", NASTY, "k=v", "a note", "sskd ablate --set a=<b>", "[Group*"):
         assert part in shown
     assert "**" not in shown
@@ -199,7 +205,7 @@ def test_latex_has_every_block(tmp_path: Path) -> None:
         r"{name-points.pdf}",
         r"\caption{Dots.}",
         r"\label{fig:na_me-1}",
-        r"\usepackage{booktabs,graphicx}, then \input{na_me.tex}",
+        r"\usepackage{booktabs,graphicx,url}, then \input{na_me.tex}",
     ):
         assert part in text
 
@@ -216,7 +222,7 @@ def test_a_long_table_is_cut_where_a_page_would_end(tmp_path: Path) -> None:
 def test_latex_compiles(tmp_path: Path, way: str) -> None:
     (tmp_path / "name.tex").write_text(to_latex(document(), tmp_path), "utf-8")
     (tmp_path / "paper.tex").write_text(
-        r"\documentclass{article}\usepackage{booktabs,graphicx}"
+        r"\documentclass{article}\usepackage{booktabs,graphicx,url}"
         r"\begin{document}Before.\input{name.tex}After.\end{document}"
     )
     job = "name" if way == "alone" else "paper"

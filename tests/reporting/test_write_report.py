@@ -123,6 +123,41 @@ def test_equal_inputs_give_equal_bytes(home: Home, street: str, tmp_path: Path) 
     assert first == second
 
 
+def test_the_report_leads_to_the_comparison_of_its_own_runs(home: Home, tmp_path: Path) -> None:
+    fill(home, 2)
+    assert "MLflow" not in report(home, tmp_path)
+    others = home.show([*home.plan(2, data__label_fraction=0.05)])
+    fill(home, 2)
+    mine = [c for c in home.cells if c != home.cell("uniform", 1)]
+    runs = dict(zip([c.name for c in mine], home.show(mine), strict=True))
+    (left,) = home.show([home.cell("uniform", 1)], status="FAILED")
+    text = report(home, tmp_path)
+    (heading, line, link) = text.strip().split("\n\n")[-3:]
+    assert heading == "## In MLflow"
+    assert "`sskd/ablate/negatives@tiny-street`" in line
+    assert "`sskd ui`" in line
+    order = ["uniform/s0", *(f"{v}/s{s}" for v in ("mask", "class", "fusion") for s in (0, 1))]
+    expected = ",".join(f"%22{runs[name]}%22" for name in order)
+    address = f"http://127.0.0.1:5000/#/compare-runs?runs=[{expected}]&experiments=[%227%22]"
+    assert link == f"[the 7 runs of this report, compared]({address})"
+    assert not any(run in text for run in [*others, left])
+    assert report(home, tmp_path / "again").count(address) == 1
+
+
+def test_the_report_is_written_anew_where_its_runs_are_others(home: Home, tmp_path: Path) -> None:
+    fill(home, 1)
+    assert home.report(tmp_path, command=COMMAND).changed
+    assert not home.report(tmp_path, command=COMMAND).changed
+    home.show(home.cells[:1])
+    assert home.report(tmp_path, command=COMMAND).changed
+    text = (tmp_path / "negatives.md").read_text("utf-8")
+    assert "[the run of this report](http" in text
+    assert not home.report(tmp_path, command=COMMAND).changed
+    (home.path / "mlflow.db").unlink()  # a link that leads nowhere is none
+    assert home.report(tmp_path, command=COMMAND).changed
+    assert "MLflow" not in (tmp_path / "negatives.md").read_text("utf-8")
+
+
 def test_missing_and_failed_cells_are_named(home: Home, tmp_path: Path) -> None:
     fill(home, 3)
     for seed in range(3):

@@ -12,6 +12,7 @@ from sskd.studies.databases import open_mlflow
 from sskd.studies.declaration import Ablation, Variant
 from sskd.studies.ledger import study_status
 from sskd.studies.lock import StudyLocked, study_lock
+from sskd.studies.shown import comparison_pages
 from sskd.studies.tracking import TRAINING_METRICS
 
 EXPERIMENT = "ablate/negatives@tiny-toycity"
@@ -48,11 +49,15 @@ def launch(home, two, tiny):
     return launch
 
 
-def runs(home: Path) -> dict:
-    """MLflow's runs by name; each name stands once."""
+def all_runs(home: Path) -> list:
     client = open_mlflow(home)
     experiment = client.get_experiment_by_name(f"sskd/{EXPERIMENT}")
-    found = client.search_runs([experiment.experiment_id])
+    return list(client.search_runs([experiment.experiment_id]))
+
+
+def runs(home: Path) -> dict:
+    """MLflow's runs by name; each name stands once."""
+    found = all_runs(home)
     by_name = {run.info.run_name: run for run in found}
     assert len(by_name) == len(found)
     return by_name
@@ -106,6 +111,17 @@ def test_every_cell_runs_once_and_is_shown_whole(home, launch, two, tiny):
     artifacts = {artifact.path for artifact in open_mlflow(home).list_artifacts(run_id)}
     assert artifacts == {"config.yaml", "result.json", "samples.png"}
     assert len(list((home / "artifacts").rglob(f"{run_id}/artifacts/*"))) == 3
+
+
+def test_the_comparison_is_of_the_settings_that_were_launched_last(home, launch):
+    launch(seeds=2)
+    before = comparison_pages(home)[EXPERIMENT]
+    launch(changes={"contrast.weight": 0.5})
+    page = comparison_pages(home)[EXPERIMENT]
+    assert sum(run.info.run_id in page for run in all_runs(home)) == 2
+    assert not any(run.info.run_id in page and run.info.run_id in before for run in all_runs(home))
+    launch()  # nothing is left to run, and one seed of two is asked for
+    assert comparison_pages(home)[EXPERIMENT] == before
 
 
 def test_a_shared_stage_is_replayed_into_every_run_that_reuses_it(home, launch):

@@ -14,13 +14,16 @@ import yaml
 from fake_cell import mask_ap, plan_cell, run_cell, said, set_options
 from safetensors.numpy import save_file
 
+from sskd.reporting.search_figures import draw_search
 from sskd.reporting.search_report import write_search_report
+from sskd.reporting.search_sections import search_summary
 from sskd.studies.databases import open_mlflow
 from sskd.studies.ledger import study_status
 from sskd.studies.proposals import Found, importance, pareto_front, propose
-from sskd.studies.search import _parameters, run_search
-from sskd.studies.search_ledger import recorded_trials
+from sskd.studies.search import _parameters, found_so_far, run_search
+from sskd.studies.search_ledger import Entry, recorded_trials
 from sskd.studies.search_plan import plan_search
+from sskd.studies.shown import comparison_pages
 from sskd.studies.sweep_files import Search, load_sweep, load_sweep_file
 
 SPACE = {
@@ -237,6 +240,54 @@ def test_two_objectives_have_a_front(launch):
     assert pareto_front(found) == [0, 1, 3]
 
 
+@pytest.mark.parametrize("objectives", [["mask_ap"], ["mask_ap", "parameters"]])
+def test_the_pictures_have_a_panel_for_each_objective_and_setting(
+    tiny, tmp_path, monkeypatch, objectives
+):
+    planned = plan_search(make(objectives=objectives), tiny, {})
+    entries = {}
+    for place in range(9):
+        score = ("mask", "class", "fusion")[place % 3]
+        params = {"contrast.temperature": 0.1 + place / 20, "contrast.num_negatives": 16 + place}
+        params["contrast.negatives.score"] = score
+        # AP rises with the temperature, and is bought with parameters but for the last trial's.
+        values = (0.1 + place / 100, 1e6 * (place + 1 if place < 8 else 2.5))[: len(objectives)]
+        entries[place] = Entry(place, place, "complete", params, f"{place:016}", values)
+    drawn = {}
+
+    def keep(canvas, path, endings):
+        drawn[path.name] = canvas
+
+    monkeypatch.setattr("sskd.reporting.search_figures.save", keep)
+    figures = draw_search(planned, entries, tmp_path)
+    assert [figure.stem for figure in figures] == [*drawn]
+    axes = drawn["sweep-mine-slices"].axes
+    names = ["tau", "num-negatives", "score"]
+    rest = names if len(objectives) > 1 else []
+    assert [a.get_xlabel() for a in axes] == [*names, "share of importance", *rest]
+    assert [round(line.get_ydata()[0]) for line in axes[0].lines] == [*range(10, 19)]
+    shares = importance(planned.space, [*found_so_far(entries).values()])
+    assert [bar.get_width() for bar in axes[3].patches] == [*shares.values()]
+    assert axes[3].texts[0].get_text() == "tau"
+    if rest:
+        assert [line.get_ydata()[0] for line in axes[4].lines] == [*map(float, range(1, 9)), 2.5]
+        (front,) = drawn["sweep-mine-front"].axes
+        assert [text.get_text() for text in front.texts] == ["0", "1", "8"]
+    assert draw_search(planned, {}, tmp_path) == []
+
+
+def test_the_summary_has_the_best_trials_and_says_what_they_are(launch):
+    entries = launch(12, run=failing_at(3))
+    text = search_summary(launch.planned, entries)
+    assert "on the held-out images" in text
+    assert "11 of 12 trials are complete; the best 10 of them:" in text
+    rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")][2:]
+    found = [float(row[4]) for row in rows]
+    assert len(found) == 10
+    assert found == sorted(found, reverse=True)
+    assert search_summary(launch.planned, {}) == "No trial is complete yet."
+
+
 def test_parameters_are_those_of_the_model_in_use(tmp_path):
     weights = {"encoder.a": np.zeros((2, 3), np.float32), "head.b": np.zeros(5, np.float32)}
     projection = {"projection.c": np.zeros(100, np.float32)}
@@ -276,7 +327,8 @@ def test_the_report_says_the_same_in_every_format(launch, home, tmp_path):
         write_search_report(launch.planned, entries, out=out, formats=formats, **facts)
     files = {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()}
     assert files == {path.name: path.read_bytes() for path in (tmp_path / "b").iterdir()}
-    figures = {f"sweep-mine-slices.{ending}" for ending in ("png", "pdf")}
+    kinds = ("slices", "front")
+    figures = {f"sweep-mine-{kind}.{ending}" for kind in kinds for ending in ("png", "pdf")}
     assert files.keys() == {f"sweep-mine.{form}" for form in formats} | figures
     for entry in entries.values():
         shown = f"{100 * entry.values[0]:.1f}" if entry.values else "RuntimeError: broken"
@@ -404,3 +456,7 @@ def test_a_killed_search_gives_the_same_sequence_and_leaves_no_open_run(home, tm
     runs = client.search_runs([experiment.experiment_id])
     assert sorted(run.info.run_name for run in runs) == [f"trial-{n}/s1000" for n in range(5)]
     assert {run.info.status for run in runs} == {"FINISHED"}
+    assert {run.data.tags["sskd.plan"] for run in runs} == {study_status(home)[0].plan}
+    page = comparison_pages(home)["sweep/contrast@tiny-toycity"]
+    places = [page.index(run.info.run_id) for run in sorted(runs, key=lambda r: r.info.run_name)]
+    assert places == sorted(places)
