@@ -54,7 +54,7 @@ def conduct(
     home = options.home
     studies = prepare_launch(resolved, home)
     if dry_run:
-        print_plan(studies, home)
+        print_plan(studies, home, workers=options.workers)
         return
     folder = out or report_folder(studies[0])
     check_folder(folder, "--out")
