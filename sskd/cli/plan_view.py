@@ -11,7 +11,7 @@ from sskd.studies.cells import PlannedCell
 from sskd.studies.costs import HOUR, Costs, Spent
 from sskd.studies.schedule import time_to_wait
 
-__all__ = ["amount", "open_costs", "print_cells", "print_plan"]
+__all__ = ["print_cells", "print_plan", "print_trials"]
 
 
 def print_plan(studies: Sequence[PreparedStudy], home: Path, *, workers: int | None = None) -> None:
@@ -24,7 +24,7 @@ def print_plan(studies: Sequence[PreparedStudy], home: Path, *, workers: int | N
     """
     cells = [cell for study in studies for cell in study.cells]
     plans = [plan for study in studies for plan in study.plans]
-    costs = open_costs(cells, plans, home)
+    costs = _open_costs(cells, plans, home)
     if len(studies) == 1:
         _print_cells(cells, plans)
     else:
@@ -44,20 +44,47 @@ def print_cells(cells: Sequence[PlannedCell], plans: Sequence[CellPlan], home: P
         plans: Of the cells, in their order.
         home: Whose finished stages say what a stage costs.
     """
-    costs = open_costs(cells, plans, home)
+    costs = _open_costs(cells, plans, home)
     _print_cells(cells, plans)
     _print_stages(plans)
     _print_left(plans, costs)
     _print_sources(plans, costs)
 
 
-def open_costs(cells: Sequence[PlannedCell], plans: Sequence[CellPlan], home: Path) -> Costs:
+def print_trials(
+    base: tuple[PlannedCell, CellPlan],
+    cells: Sequence[PlannedCell],
+    plans: Sequence[CellPlan],
+    home: Path,
+    *,
+    trials: int,
+    ended: int,
+) -> None:
+    """Print the cell at the base of a search, then what the trials that are left cost.
+
+    Args:
+        base: With its plan.
+        cells: Of the trials that are left, with settings as they may be.
+        plans: Of these cells, in their order.
+        home: Whose finished stages say what a stage costs.
+        trials: How many were asked for.
+        ended: How many of them have ended.
+    """
+    _print_cells([base[0]], [base[1]])
+    _print_stages([base[1]])
+    costs = _open_costs(cells, plans, home)
+    say("each further trial is such a cell with other settings; what it shares is not repeated")
+    say(f"trials: {trials}, ended: {ended}; {_stages_left(plans, costs)}")
+    _print_sources(plans, costs)
+
+
+def _open_costs(cells: Sequence[PlannedCell], plans: Sequence[CellPlan], home: Path) -> Costs:
     """What the stages of planned cells cost."""
     planned = zip(cells, plans, strict=True)
     return Costs(home, [(cell.config, plan.stages) for cell, plan in planned])
 
 
-def amount(spent: Spent) -> str:
+def _amount(spent: Spent) -> str:
     """Time as measured, and GPU-hours as stated; a dash where neither is known."""
     parts = [duration(spent.measured)] if spent.measured else []
     if spent.stated:
@@ -87,7 +114,7 @@ def _print_ablations(studies: Sequence[PreparedStudy], costs: Costs) -> None:
         stages = _stages(study.plans)
         done = sum(plan.done for plan in study.plans)
         left = len({stage.key for stage in stages if not stage.done})
-        shown = amount(costs.total(stages))
+        shown = _amount(costs.total(stages))
         rows.append((study.ablation.name, str(len(study.cells)), str(done), str(left), shown))
     print_table(("ablation", "cells", "done", "stages left", "by itself"), rows)
     say("")
@@ -111,11 +138,7 @@ def _print_left(plans: Sequence[CellPlan], costs: Costs) -> None:
     distinct = _distinct(plans)
     of = f", distinct: {len(distinct)}" if len(distinct) < len(plans) else ""
     done = sum(plan.done for plan in distinct)
-    left = _left(plans)
-    spent = costs.total(left)
-    about = f", {_about(left, costs)} {amount(spent)}" if spent.total else ""
-    alone = " of one worker" if spent.measured and not spent.stated else ""
-    say(f"cells: {len(plans)}{of}, done: {done}; stages left: {len(left)}{about}{alone}")
+    say(f"cells: {len(plans)}{of}, done: {done}; {_stages_left(plans, costs)}")
 
 
 def _print_wait(
@@ -144,7 +167,7 @@ def _print_sharing(studies: Sequence[PreparedStudy], costs: Costs) -> None:
     once = costs.total(_stages(plans))
     if not once.total:
         return
-    say(f"each stage once: {amount(once)}")
+    say(f"each stage once: {_amount(once)}")
     if len(studies) > 1:
         by_table = _sum(costs.total(_stages(study.plans)) for study in studies)
         say(f"table by table, stages shared within a table: {_times(by_table, once)}")
@@ -167,7 +190,7 @@ def _print_sources(plans: Sequence[CellPlan], costs: Costs) -> None:
 
 
 def _times(spent: Spent, once: Spent) -> str:
-    return f"{amount(spent)}, {spent.total / once.total:.1f} times as much"
+    return f"{_amount(spent)}, {spent.total / once.total:.1f} times as much"
 
 
 def _sum(parts: Iterable[Spent]) -> Spent:
@@ -184,6 +207,14 @@ def _distinct(plans: Sequence[CellPlan]) -> list[CellPlan]:
 
 def _left(plans: Sequence[CellPlan]) -> list[PlannedStage]:
     return list({stage.key: stage for stage in _stages(plans) if not stage.done}.values())
+
+
+def _stages_left(plans: Sequence[CellPlan], costs: Costs) -> str:
+    left = _left(plans)
+    spent = costs.total(left)
+    about = f", {_about(left, costs)} {_amount(spent)}" if spent.total else ""
+    alone = " of one worker" if spent.measured and not spent.stated else ""
+    return f"stages left: {len(left)}{about}{alone}"
 
 
 def _about(left: Sequence[PlannedStage], costs: Costs) -> str:

@@ -72,3 +72,16 @@ def test_several_ablations_end_in_the_same_lines(sskd, measured):
 def test_nothing_is_said_of_costs_where_none_is_known(sskd, with_toycity):
     done = sskd("plan", "negatives", "--seeds", "1", "--label-fraction", "0.3")
     assert last(done, 1) == ["cells: 4, done: 0; stages left: 16"]
+
+
+def test_a_search_is_priced_by_all_its_trials(sskd, measured):
+    command = ("sweep", "contrast", "--label-fraction", "0.5", "--dry-run", "--trials")
+    for trials in (1, 3):
+        line = next(
+            line
+            for line in sskd(*command, str(trials)).stdout.splitlines()
+            if line.startswith("trials: ")
+        )
+        stages, price = 8 + 2 * trials, f"{trials * MINUTES} min 0 s"
+        says = f"stages left: {stages}, more than {price} of one worker"
+        assert line == f"trials: {trials}, ended: 0; {says}"

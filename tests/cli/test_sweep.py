@@ -137,6 +137,8 @@ def test_a_search_goes_on_and_ends_in_a_report(sskd, quick_cells, with_toycity):
     assert sskd(*command, "--trials", "2").exit_code == 130
     quick_cells.stop_at = None
     assert sskd(*command, "--trials", "2").exit_code == 0
+    rest = sskd(*command, "--trials", "4", "--dry-run")
+    assert "trials: 4, ended: 2; stages left: 12" in rest.stdout
     done = sskd(*command, "--trials", "4")
     assert done.exit_code == 0, done.output
     assert done.stdout.count("(finished before)") == 2
