@@ -78,7 +78,7 @@ def report(
         settings=tuple(settings or ()),
     )
     everything = not names or ALL in names
-    resolved = resolve_studies([ALL] if everything else names or [], options, sweeps=True)
+    resolved = resolve_studies(names or [ALL], options, sweeps=True)
 
     from sskd.cli.prepare import prepare, report_folder
     from sskd.reporting.analysis import analyse
