@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from sskd.config import Config, build_config, digest
+from sskd.config import SHORT_NAMES, Config, build_config, digest
 from sskd.engine.stages import FINAL_STAGE
 from sskd.studies.cells import PlannedCell, experiment_name
 from sskd.studies.declaration import PRESETS
@@ -78,6 +78,13 @@ def plan_search(
     """
     if "seed" in changes:
         raise ValueError("seed: a search runs every trial under one seed of its own")
+    for name in search.space:
+        key = SHORT_NAMES.get(name, name)
+        for changed in changes:
+            if f"{changed}.".startswith(f"{key}.") or f"{key}.".startswith(f"{changed}."):
+                raise ValueError(
+                    f"{changed}: {search.name} searches over {name} itself; leave the setting out"
+                )
     own = {
         **PRESETS[search.base],
         "data.held_out": search.held_out,
