@@ -114,7 +114,7 @@ def test_usage_errors_name_the_option(sskd, command, says):
     [
         (
             "pipeline.final=transfer",
-            {"tau": "does not go with the command's own pipeline.final: "},
+            {"tau": "the same configuration as variant"},
             "negatives",
         ),
         (
