@@ -55,7 +55,7 @@ def conduct(
     home = options.home
     studies = prepare_launch(resolved, home)
     if dry_run:
-        print_plan(studies, home)
+        print_plan(studies, home, workers=options.workers)
         return
     folders = [out or report_folder(study) for study in studies]
     for folder in folders:

@@ -136,6 +136,7 @@ def plan(
     seeds: Seeds = 3,
     label_fraction: LabelFraction = None,
     settings: Settings = None,
+    workers: Workers = None,
     home: Home = Path("runs"),
 ) -> None:
     """Show what exists, is shared, is left, and its cost."""
@@ -160,7 +161,9 @@ def plan(
         name = resolved[0][1][0].config.data.name
         say(f"data set {name!r} is not in {home / 'data'}: planned as if nothing existed")
     print_plan(
-        [prepare(ablation, cells, home, assume=not here) for ablation, cells in resolved], home
+        [prepare(ablation, cells, home, assume=not here) for ablation, cells in resolved],
+        home,
+        workers=workers,
     )
 
 

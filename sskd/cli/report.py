@@ -85,7 +85,7 @@ def report(
     if asked and not names:
         return
     everything = not names or ALL in names
-    resolved = resolve_studies([ALL] if everything else names, options, sweeps=True)
+    resolved = resolve_studies(names or [ALL], options, sweeps=True)
 
     from sskd.cli.folders import report_folder
     from sskd.cli.prepare import prepare

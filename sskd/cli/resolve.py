@@ -12,8 +12,9 @@ from sskd.cli.console import say
 from sskd.cli.doctor import available_cores
 from sskd.cli.options import LaunchOptions
 from sskd.config import Config, base_for, build_config, load_scale, parse_overrides
-from sskd.studies.cells import PlannedCell, Varied, cells
+from sskd.studies.cells import Conflict, PlannedCell, cells, identify
 from sskd.studies.declaration import Ablation, find_declarations, load_ablation
+from sskd.studies.efficiency import EFFICIENCY
 from sskd.studies.grid import as_ablation
 from sskd.studies.sweep_files import Search, load_sweep_file
 
@@ -41,10 +42,10 @@ def resolve_studies(
 ) -> list[tuple[Ablation, list[PlannedCell]]]:
     """Ablations, each once, with their cells, not yet identified.
 
-    Of all ablations, those that vary what the options set are left out, and the user is told.
+    Of all ablations, those that do not go with the options are left out, and the user is told.
 
     Args:
-        names: Of ablations, or ``ALL``.
+        names: Of ablations; ``ALL`` stands for those that there are.
         options: Of the command.
         sweeps: Whether a name may be that of a sweep of declared values.
 
@@ -53,17 +54,22 @@ def resolve_studies(
     """
     everything = ALL in names
     if everything:
-        names = sorted(find_declarations(Path.cwd()))
+        others = [name for name in names if name != ALL]
+        names = [*sorted(find_declarations(Path.cwd())), *others]
     studies = []
     for ablation in [_load(name, options, sweeps=sweeps) for name in dict.fromkeys(names)]:
         try:
-            studies.append((ablation, resolve_ablation(ablation, options)))
-        except Varied as error:
+            planned = resolve_ablation(ablation, options)
+            if everything and options.settings:
+                _tell_apart(ablation, planned)
+        except Conflict as error:
             if not everything:
                 raise
             say(f"left out: {error}")
+        else:
+            studies.append((ablation, planned))
     if not studies:
-        raise ValueError("every ablation varies what the options set; leave one of the options out")
+        raise ValueError("no ablation goes with these options; leave one of them out")
     return studies
 
 
@@ -163,10 +169,30 @@ def check_threads(configs: Iterable[Config], options: LaunchOptions) -> None:
         )
 
 
+def _tell_apart(ablation: Ablation, planned: Sequence[PlannedCell]) -> None:
+    """Find before any data set is met that the options make two variants the same computation.
+
+    Raises:
+        Conflict: If they do; one line.
+    """
+    from sskd.engine.run import assume_cell
+
+    try:
+        identify(planned, lambda config: assume_cell(config).fingerprint)
+    except ValueError as error:
+        raise Conflict(f"{ablation.name}: {error}") from None
+
+
 def _load(name: str, options: LaunchOptions, *, sweeps: bool) -> Ablation:
     cwd = Path.cwd()
     own, known = name.removeprefix(SWEEP), find_declarations(cwd, "sweeps")
-    if name in find_declarations(cwd) or own not in known:
+    ablations = find_declarations(cwd)
+    if name == EFFICIENCY and name not in ablations:
+        raise ValueError(
+            f"{name}: a figure, not an ablation; `sskd bench models --report` measures it and "
+            "writes its report"
+        )
+    if name in ablations or own not in known:
         return load_ablation(name, cwd)
     declared = load_sweep_file(known[own])
     if isinstance(declared, Search):

@@ -35,7 +35,7 @@ def search_space(
         Exit: If a trial failed, twice.
     """
     from sskd.cli.resolve import base_and_changes, check_folder, check_threads
-    from sskd.studies.search_plan import DEVELOPMENT_SEED, plan_search
+    from sskd.studies.search_plan import DEVELOPMENT_SEED, foreseen_cells, plan_search
 
     raw, changes = base_and_changes(options)
     planned = plan_search(search, raw, changes)
@@ -46,18 +46,20 @@ def search_space(
     if not planned.space.holds_default:
         say("the base's own values lie outside of the space: they are not tried first")
 
-    from sskd.cli.plan_view import print_cells
+    from sskd.cli.plan_view import print_trials
     from sskd.cli.prepare import prepare_single
     from sskd.cli.progress import StudyState, open_display
     from sskd.engine.run import plan_cell, run_cell
     from sskd.reporting.search_winner import best_place
     from sskd.studies.cells import PlannedCell
-    from sskd.studies.search import TrialEvent, run_search
+    from sskd.studies.search import TrialEvent, ended_trials, run_search
 
-    base, plan = prepare_single(PlannedCell("base", DEVELOPMENT_SEED, planned.config), options.home)
+    base = prepare_single(PlannedCell("base", DEVELOPMENT_SEED, planned.config), options.home)
     if dry_run:
-        print_cells([base], [plan], options.home)
-        say("each further trial is such a cell with other settings; what it shares is not repeated")
+        ended = min(count, ended_trials(options.home, planned, base[1].fingerprint))
+        cells = foreseen_cells(planned, range(ended, count))
+        plans = [plan_cell(cell.config, home=options.home) for cell in cells]
+        print_trials(base, cells, plans, options.home, trials=count, ended=ended)
         return
     folder = _folder(planned, out)
     state = StudyState(count)

@@ -31,13 +31,14 @@ def list_(
         return
     from sskd.config import SCALES, load_scale
     from sskd.studies.declaration import find_declarations
-    from sskd.studies.efficiency import load_efficiency
+    from sskd.studies.efficiency import EFFICIENCY, load_efficiency
 
-    print_table(
-        ("ablation", "paper", "variants", "cells a seed", "question"),
-        [_ablation_row(name, path) for name, path in sorted(find_declarations(Path.cwd()).items())],
-    )
-    say(f"and `sskd bench models --report`: {load_efficiency(Path.cwd()).question}")
+    figure = load_efficiency(Path.cwd())
+    rows = [_ablation_row(name, path) for name, path in find_declarations(Path.cwd()).items()]
+    # Teacher and student, measured without any cell.
+    rows.append((EFFICIENCY, figure.source.place, "2", "0", figure.question))
+    print_table(("ablation", "paper", "variants", "cells a seed", "question"), sorted(rows))
+    say(f"`sskd bench models --report` measures {EFFICIENCY}, `sskd ablate` every other one")
     say("")
     sweeps = sorted(find_declarations(Path.cwd(), "sweeps").items())
     print_table(("sweep", "varies", "question"), [_sweep_row(name, path) for name, path in sweeps])

@@ -58,7 +58,13 @@ def sweep(
     data: Data = None,
     seeds: Annotated[
         int | None,
-        typer.Option("--seeds", min=1, metavar="N", help="Run seeds 0 to N-1 of every value."),
+        typer.Option(
+            "--seeds",
+            min=1,
+            metavar="N",
+            help=f"Run seeds 0 to N-1 of every value.  [default: {SEEDS}]",
+            show_default=False,
+        ),
     ] = None,
     label_fraction: LabelFraction = None,
     settings: Settings = None,

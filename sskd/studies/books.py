@@ -232,7 +232,7 @@ class Books:
         source = self._ablation.source
         lines = [
             f"**{self._ablation.question}**",
-            f"{source.paper}, table {source.table}: {source.setting}" if source else "",
+            f"{source.paper}, {source.place}: {source.setting}" if source else "",
             self._ablation.claim or "",
             f"Reference: `{self._ablation.reference}`. Select runs and press *Compare*; "
             "`final/*` are the numbers of the table.",

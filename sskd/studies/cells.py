@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,8 @@ from sskd.config import (
 from sskd.studies.declaration import PRESETS, Ablation, Variant
 
 __all__ = [
+    "Conflict",
     "PlannedCell",
-    "Varied",
     "cells",
     "changed",
     "changes_at",
@@ -33,8 +34,8 @@ __all__ = [
 ]
 
 
-class Varied(ValueError):  # noqa: N818 - a state, not a defect
-    """A change touches what the ablation varies itself."""
+class Conflict(ValueError):  # noqa: N818 - a state, not a defect
+    """What the user asks for, and an ablation that is sound by itself, do not go together."""
 
 
 @dataclass(frozen=True)
@@ -95,42 +96,28 @@ def cells(
 
     Raises:
         ValueError: If a variant or a change does not fit the configuration, or two variants are
-            the same; ``Varied`` if a change touches what the ablation varies; one line.
+            the same; ``Conflict`` if that is so only by the changes together with this ablation, or
+            a change touches what the ablation varies; one line.
     """
-    scale = str(base["scale"])
-    # The base first and alone, so that a user's mistake is not blamed on a variant.
-    build_config(base, PRESETS[ablation.base] | dict(changes))
-    absent = not_applicable(ablation, base, changes)
-    if ablation.reference in absent:
-        reason = absent[ablation.reference]
-        raise ValueError(f"{ablation.name}: the reference {ablation.reference!r}: {reason}")
-    for key in changes:
-        if key == "seed":
-            raise ValueError("seed: an ablation sets it itself; say how many with --seeds")
-        for name, variant in ablation.run.items():
-            for varied in changes_at(variant, scale):
-                if f"{key}.".startswith(f"{varied}.") or f"{varied}.".startswith(f"{key}."):
-                    raise Varied(
-                        f"{key}: {ablation.name} varies {varied} itself (variant {name!r})"
-                    )
-    configs = {
-        name: _resolve(ablation, name, variant, base, changes)
-        for name, variant in ablation.run.items()
-        if name not in absent
-    }
-    _check_list(ablation, configs.values())
-    seen: dict[str, str] = {}
-    for name, config in configs.items():
-        try:
-            label_at(ablation.variants[name], config)
-        except ValueError as error:  # now, not when the report is written
-            raise ValueError(f"{ablation.path}: variants.{name}.{error}") from None
-        first = seen.setdefault(config.model_dump_json(), name)
-        if first != name:
-            raise ValueError(
-                f"{ablation.path}: variants.{name}.changes: "
-                f"the same configuration as variant {first!r}"
-            )
+    if "seed" in changes:
+        raise ValueError("seed: an ablation sets it itself; say how many with --seeds")
+    try:
+        configs = _configs(ablation, base, changes)
+    except Conflict:
+        raise
+    except ValueError as error:
+        if not changes or _fits_nowhere(base, changes):
+            raise
+        _configs(ablation, base, {})  # a broken declaration is told as such
+        reason = str(error).removeprefix(f"{ablation.path}: ")
+        raise Conflict(
+            f"{ablation.name} does not go with the command's own {', '.join(changes)}: {reason}"
+        ) from None
+    if any(config.data.held_out > 0 for config in configs.values()):
+        raise ValueError(
+            "data.held_out: a table's numbers are of val; `sskd sweep` chooses settings on "
+            "held-out images"
+        )
     return [
         PlannedCell(name, seed, build_config(config.model_dump(mode="json"), {"seed": seed}))
         for seed in seeds
@@ -232,13 +219,61 @@ def experiment_name(ablation: str, config: Config) -> str:
     return f"ablate/{ablation}@{config.scale}-{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}"
 
 
+def _configs(
+    ablation: Ablation, base: Mapping[str, Any], changes: Mapping[str, Any]
+) -> dict[str, Config]:
+    """Of every variant that has cells, with the base's seed."""
+    scale = str(base["scale"])
+    # The base first and alone, so that a user's mistake is not blamed on a variant.
+    build_config(base, PRESETS[ablation.base] | dict(changes))
+    absent = not_applicable(ablation, base, changes)
+    if ablation.reference in absent:
+        reason = absent[ablation.reference]
+        raise Conflict(f"{ablation.name}: the reference {ablation.reference!r}: {reason}")
+    for key in changes:
+        for name, variant in ablation.run.items():
+            for varied in changes_at(variant, scale):
+                if f"{key}.".startswith(f"{varied}.") or f"{varied}.".startswith(f"{key}."):
+                    raise Conflict(
+                        f"{key}: {ablation.name} varies {varied} itself (variant {name!r})"
+                    )
+    configs = {
+        name: _resolve(ablation, name, variant, base, changes)
+        for name, variant in ablation.run.items()
+        if name not in absent
+    }
+    _check_list(ablation, configs.values())
+    seen: dict[str, str] = {}
+    for name, config in configs.items():
+        try:
+            label_at(ablation.variants[name], config)
+        except ValueError as error:  # now, not when the report is written
+            raise ValueError(f"{ablation.path}: variants.{name}.{error}") from None
+        first = seen.setdefault(config.model_dump_json(), name)
+        if first != name:
+            raise ValueError(
+                f"{ablation.path}: variants.{name}.changes: "
+                f"the same configuration as variant {first!r}"
+            )
+    return configs
+
+
+def _fits_nowhere(base: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
+    """Whether changes are a mistake by themselves, whatever they are changes of."""
+    for preset in ({}, *PRESETS.values()):
+        with suppress(ValueError):
+            build_config(base, {**preset, **changes})
+            return False
+    return True
+
+
 def _check_list(ablation: Ablation, configs: Collection[Config]) -> None:
     """One list of labeled images would be the same for every label fraction."""
     fractions = {config.data.label_fraction for config in configs}
     for config in configs:
         listed = config.data.labeled_list
         if len(fractions) > 1 and listed is not None and PERCENT not in listed:
-            raise Varied(
+            raise Conflict(
                 f"data.labeled_list {listed!r}: {ablation.name} varies data.label_fraction, which "
                 f"one list does not follow; write {PERCENT} for the share, as in {PERCENT}.txt"
             )
@@ -254,12 +289,6 @@ def _resolve(
     preset = PRESETS[variant.base or ablation.base]
     own = changes_at(variant, str(base["scale"]))
     try:
-        config = build_config(base, {**preset, **changes, **own})
+        return build_config(base, {**preset, **changes, **own})
     except ValueError as error:
         raise ValueError(f"{ablation.path}: variants.{name}.changes: {error}") from None
-    if config.data.held_out > 0:
-        raise ValueError(
-            "data.held_out: a table's numbers are of val; `sskd sweep` chooses settings on "
-            "held-out images"
-        )
-    return config

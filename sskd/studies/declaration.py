@@ -19,6 +19,7 @@ __all__ = [
     "PRESETS",
     "Ablation",
     "AtScale",
+    "Diagnostic",
     "Pair",
     "Source",
     "Variant",
@@ -42,6 +43,25 @@ Metric = Literal[
     "false_negative_rate",
     "loss_pxl",
 ]
+Diagnostic = Literal[
+    "loss",
+    "loss_sup",
+    "loss_semi",
+    "loss_pxl",
+    "margin",
+    "false_negative_rate",
+    "background_rate",
+    "sampling_entropy",
+    "valid_anchors",
+    "starved_anchors",
+    "repeated_anchors",
+    "redrawn_anchors",
+    "bank_age",
+    "grad_norm",
+    "learning_rate",
+    "images_per_second",
+]
+"""What a training logs."""
 Base = Literal[
     "teacher-supervised", "teacher-self-training", "student-transfer", "student-refinement"
 ]
@@ -139,7 +159,7 @@ class Ablation(_Part):
     expected_order: tuple[str, ...] | None = None
     """Variants that are run, the best one first."""
     metrics: Annotated[tuple[Metric, ...], Field(min_length=1)] = ("mask_ap", "mask_ap50")
-    diagnostics: tuple[str, ...] = ()
+    diagnostics: tuple[Diagnostic, ...] = ()
     """Training metrics of the final stage whose curves belong in the report."""
     notes: tuple[str, ...] = ()
 

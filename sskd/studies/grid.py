@@ -186,8 +186,9 @@ def value_of(config: Config, key: str) -> Any:
     """
     leaves = flatten(config.model_dump(mode="json"))
     if key not in leaves:
-        inner = next(leaf for leaf in leaves if leaf.startswith(f"{key}."))
-        raise ValueError(f"{key}: a group of settings; name one of them, such as {inner}")
+        inner = next((leaf for leaf in leaves if leaf.startswith(f"{key}.")), None)
+        such = f"name one of them, such as {inner}" if inner else "it is empty here"
+        raise ValueError(f"{key}: a group of settings; {such}")
     return leaves[key]
 
 

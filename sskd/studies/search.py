@@ -20,6 +20,7 @@ from sskd.studies.cell_files import CellFiles
 from sskd.studies.cells import PlannedCell
 from sskd.studies.controller import PlanCell, RunCell
 from sskd.studies.interrupts import Interrupts
+from sskd.studies.ledger import study_status
 from sskd.studies.lock import study_lock
 from sskd.studies.optuna_studies import optuna_storage
 from sskd.studies.proposals import Found, propose
@@ -32,7 +33,14 @@ from sskd.studies.workers import describe
 if TYPE_CHECKING:
     from sskd.types import Progress
 
-__all__ = ["SearchOutcome", "TrialEvent", "complete_cells", "found_so_far", "run_search"]
+__all__ = [
+    "SearchOutcome",
+    "TrialEvent",
+    "complete_cells",
+    "ended_trials",
+    "found_so_far",
+    "run_search",
+]
 
 ATTEMPTS = 2
 """A trial that fails is tried once more in a launch."""
@@ -116,6 +124,22 @@ def run_search(
             entry = ledger.entries()[place]
             keep_plan(home, planned.experiment, plan, complete_cells(planned, {place: entry}))
         return SearchOutcome(plan, ledger.entries(), view.error)
+
+
+def ended_trials(home: Path, planned: PlannedSearch, fingerprint: str) -> int:
+    """How many trials earlier launches brought to an end; reads only.
+
+    Args:
+        home: With the ledger, if there is one yet.
+        planned: The search.
+        fingerprint: Of the cell at its base.
+    """
+    plan = planned.identity(fingerprint)
+    return sum(
+        study.done
+        for study in study_status(home)
+        if study.plan == plan and study.name.partition("#")[0] == planned.experiment
+    )
 
 
 def found_so_far(entries: Mapping[int, Entry], *, before: int | None = None) -> dict[int, Found]:

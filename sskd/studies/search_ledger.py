@@ -1,8 +1,8 @@
 """The ledger of a search, in Optuna: what was tried, in which place of the sequence, with what end.
 
-As in the ledger of an ablation every trial is queued with its settings and only then taken: the
-study's own sampler chooses nothing, so that a kill between two steps leaves a trial that is whole.
-The search's lock is held; a trial found running belongs to nobody and is gone on with.
+A trial is entered running, with its settings, in one transaction: the study's own sampler chooses
+nothing, and a kill leaves a trial that is whole, or none. The search's lock is held; a trial found
+running belongs to nobody and is gone on with.
 """
 
 from collections.abc import Mapping
@@ -63,11 +63,11 @@ class SearchLedger:
         self._study = open_study(storage, experiment, plan, directions=directions[:objectives])
 
     def entries(self) -> dict[int, Entry]:
-        """The last trial of every place, by place."""
+        """The last trial of every place, by place; one that was queued only never began."""
         return _by_place(self._study)
 
     def begin(self, place: int, params: Mapping[str, Any], fingerprint: str) -> int:
-        """Take a place's trial, queued or left running, or a new one.
+        """A place's trial: the one left running, or a new one.
 
         Args:
             place: In the sequence.
@@ -77,18 +77,21 @@ class SearchLedger:
         Returns:
             Optuna's number of it.
         """
-        from optuna.trial import TrialState
+        from optuna.trial import TrialState, create_trial
 
         last = self.entries().get(place)
         if last is None or last.state != "open":
-            attributes = {"place": place, "params": dict(params), "fingerprint": fingerprint}
-            self._study.enqueue_trial(
-                dict(params), user_attrs=attributes | {"name": f"trial-{place}"}
+            said = {"place": place, "params": dict(params), "fingerprint": fingerprint}
+            self._study.add_trial(
+                create_trial(
+                    state=TrialState.RUNNING,
+                    params=dict(params),
+                    distributions=self._space,
+                    user_attrs=said | {"name": f"trial-{place}"},
+                )
             )
-        elif self._study.get_trials(deepcopy=False)[last.trial].state is TrialState.RUNNING:
-            return last.trial
-        # One trial at a time: the only one that is queued.
-        return self._study.ask(fixed_distributions=self._space).number
+            last = self.entries()[place]
+        return last.trial
 
     def note_early(self, trial: int, value: float) -> None:
         """Enter the AP of a trial's short schedule."""
@@ -135,9 +138,11 @@ def recorded_trials(home: Path, experiment: str, plan: str) -> dict[int, Entry]:
 
 
 def _by_place(study: "optuna.Study") -> dict[int, Entry]:
+    from optuna.trial import TrialState
+
     found = {}
     for trial in study.get_trials(deepcopy=False):
-        if "place" in trial.user_attrs:
+        if "place" in trial.user_attrs and trial.state is not TrialState.WAITING:
             found[trial.user_attrs["place"]] = _entry(trial)
     return dict(sorted(found.items()))
 

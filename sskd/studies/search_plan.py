@@ -1,17 +1,18 @@
 """A search at one base: the cell of each trial, and what decides the sequence."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from sskd.config import Config, build_config, digest
+from sskd.config import SHORT_NAMES, Config, build_config, digest
 from sskd.engine.stages import FINAL_STAGE
-from sskd.studies.cells import changed, experiment_name
+from sskd.studies.cells import PlannedCell, changed, experiment_name
 from sskd.studies.declaration import PRESETS
-from sskd.studies.proposals import Space, resolve_space
+from sskd.studies.proposals import Space, propose, resolve_space
 from sskd.studies.sweep_files import Search
 
-__all__ = ["DEVELOPMENT_SEED", "PlannedSearch", "plan_search"]
+__all__ = ["DEVELOPMENT_SEED", "PlannedSearch", "foreseen_cells", "plan_search"]
 
 DEVELOPMENT_SEED = 1000
 """Of every trial's cell: reports use seeds from 0 on, and must not be of what was tuned on."""
@@ -83,6 +84,13 @@ def plan_search(
     """
     if "seed" in changes:
         raise ValueError("seed: a search runs every trial under one seed of its own")
+    for name in search.space:
+        key = SHORT_NAMES.get(name, name)
+        for own in changes:
+            if f"{own}.".startswith(f"{key}.") or f"{key}.".startswith(f"{own}."):
+                raise ValueError(
+                    f"{own}: {search.name} searches over {name} itself; leave the setting out"
+                )
     own = {
         **PRESETS[search.base],
         "data.held_out": search.held_out,
@@ -94,3 +102,20 @@ def plan_search(
     if config.data.held_out == 0:
         raise ValueError("data.held_out: a search never measures on val; it must be above 0")
     return PlannedSearch(search, raw, own, space, config)
+
+
+def foreseen_cells(planned: PlannedSearch, places: Iterable[int]) -> list[PlannedCell]:
+    """The cells of trials as if nothing were found: random ones where the sampler will have learnt.
+
+    With pruning, each trial's short cell too; without settings that do not go together.
+    """
+    cells = []
+    for place in places:
+        params = propose(planned.search, planned.space, [], place=place)
+        with suppress(ValueError):
+            config = planned.cell(place, params)
+            if planned.search.pruning is not None:
+                early = planned.early(config)
+                cells.append(PlannedCell(f"trial-{place}-early", DEVELOPMENT_SEED, early))
+            cells.append(PlannedCell(f"trial-{place}", DEVELOPMENT_SEED, config))
+    return cells

@@ -21,6 +21,10 @@ def test_list_shows_ablations_data_sets_and_scales(sskd, own_data):
     first = {line[0]: line for line in lines}
     assert first["negatives"][1:5] == ["table", "4", "4", "4"]
     assert first["label-fractions"][1:5] == ["table", "6", "18", "9"]  # nine are not run
+    assert first["efficiency"][1:5] == ["figure", "2", "2", "0"]
+    assert ["`sskd", "bench", "models", "--report`", "measures", "efficiency,"] in [
+        line[:6] for line in lines
+    ]
     assert {"toycity", "mine"} <= first.keys()
     assert set(list_datasets(own_data / "runs")) == {"toycity", "mine"}
     assert {"tiny", "small", "paper"} <= first.keys()

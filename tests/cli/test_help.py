@@ -62,6 +62,7 @@ def test_launching_commands_take_the_shared_options(sskd, command):
     for option in ("--scale", "--data", "--seeds", "--label-fraction", "--set", "--workers"):
         assert f"\n  {option} " in text
     assert "--dry-run" in text
+    assert "[default: 3]" in text
 
 
 def test_help_fits_a_line_a_command(sskd):

@@ -27,6 +27,25 @@ def one_line(done) -> str:
         ("ablate negatives --set contrast.weight", "expected key=value"),
         ("ablate negatives --set contrast.negatives.score=mask", "varies"),
         ("ablate negatives --set seed=3", "--seeds"),
+        ("ablate all negtives", "no ablation 'negtives'; did you mean 'negatives'?"),
+        ("report all negtives", "no ablation 'negtives'; did you mean 'negatives'?"),
+        ("ablate all --set contrast.weight=-1", "error: contrast.weight: "),
+        ("ablate all --set seed=3", "error: seed: "),
+        (
+            "ablate replacement --set contrast.negatives.scope=memory-bank",
+            "error: replacement does not go with the command's own contrast.negatives.scope: "
+            "variants.without.changes: contrast.negatives: scope 'memory-bank' draws with",
+        ),
+        (
+            "ablate tau --set pipeline.final=transfer",
+            "error: tau does not go with the command's own pipeline.final: ",
+        ),
+        (
+            "ablate teacher-adaptation --pseudo-labels x.json",
+            "error: teacher-adaptation does not go with the command's own pseudo_labels.file: ",
+        ),
+        ("ablate efficiency", "efficiency: a figure, not an ablation; `sskd bench models --re"),
+        ("plan efficiency", "efficiency: a figure, not an ablation; `sskd bench models --report`"),
         ("ablate negatives --label-fraction 0", "data.label_fraction: "),
         ("ablate negatives --label-fraction 1.5", "data.label_fraction: "),
         ("ablate negatives --label-fraction nan", "data.label_fraction: "),
@@ -88,6 +107,46 @@ def test_usage_errors_name_the_option(sskd, command, says):
     assert done.exit_code == 2
     assert says in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("setting", "left_out", "kept"),
+    [
+        (
+            "pipeline.final=transfer",
+            {"tau": "the same configuration as variant"},
+            "negatives",
+        ),
+        (
+            "contrast.negatives.scope=memory-bank",
+            {
+                "replacement": "draws with replacement",
+                "negative-scope": "varies contrast.negatives.scope itself",
+            },
+            "negatives",
+        ),
+        (
+            "contrast.weight=0",
+            {
+                "negatives": "uniform/s0 and mask/s0 come to the same computation",
+                "losses": "varies contrast.weight itself",
+            },
+            "teacher-choice",
+        ),
+    ],
+)
+def test_all_leaves_out_what_the_settings_make_impossible(
+    sskd, with_toycity, setting, left_out, kept
+):
+    done = sskd("plan", "all", "--seeds", "1", "--label-fraction", "0.3", "--set", setting)
+    assert done.exit_code == 0, done.output
+    lines = done.stdout.splitlines()
+    told = [line for line in lines if line.startswith("left out: ")]
+    for name, why in left_out.items():
+        assert [line for line in told if name in line and why in line], (name, told)
+    planned = {line.partition(":")[0] for line in lines if " variants x " in line}
+    assert kept in planned
+    assert not planned & left_out.keys()
 
 
 def test_more_threads_than_cores_are_refused_by_name(sskd, with_toycity, monkeypatch):

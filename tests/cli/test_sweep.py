@@ -141,6 +141,8 @@ def test_a_search_goes_on_and_ends_in_a_report(sskd, quick_cells, with_toycity):
     assert sskd(*command, "--trials", "2").exit_code == 130
     quick_cells.stop_at = None
     assert sskd(*command, "--trials", "2").exit_code == 0
+    rest = sskd(*command, "--trials", "4", "--dry-run")
+    assert "trials: 4, ended: 2; stages left: 12" in rest.stdout
     done = sskd(*command, "--trials", "4")
     assert done.exit_code == 0, done.output
     assert done.stdout.count("(finished before)") == 2
@@ -183,7 +185,10 @@ def test_a_search_goes_on_and_ends_in_a_report(sskd, quick_cells, with_toycity):
         ("contrast --seeds 2", "--seeds: a search"),
         ("contrast --workers 2", "--workers: a search"),
         ("contrast --values 1,2", "--values goes with --param"),
-        ("contrast --set tau=0.1", "space.tau: the search, or its base, sets it itself"),
+        (
+            "contrast --set tau=0.1",
+            "error: contrast.temperature: contrast searches over tau itself",
+        ),
         ("contrast --set data.held_out=0", "never measures on val"),
         (
             "contrast --label-fraction 0.3 --set data.held_out=0.05",

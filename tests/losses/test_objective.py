@@ -1,12 +1,14 @@
 """Equation 3."""
 
 import math
+from typing import get_args
 
 import pytest
 import torch
 
 from sskd.losses.contrastive import ContrastTerms
 from sskd.losses.objective import objective
+from sskd.studies.declaration import Diagnostic
 
 
 def number(value):
@@ -28,6 +30,12 @@ def test_terms_are_weighed_and_kept_unweighted():
     }
     assert {"margin", "false_negative_rate", "background_rate", "valid_anchors"} <= set(logged)
     assert not any(value.requires_grad for value in logged.values())
+
+
+def test_a_declaration_may_name_every_metric_of_a_training():
+    terms = objective(number(3), number(5), contrast_terms(7), semi_weight=0.5, pxl_weight=0.2)
+    of_the_loop = {"grad_norm", "learning_rate", "images_per_second"}
+    assert set(get_args(Diagnostic)) == {*terms.metrics(), *of_the_loop}
 
 
 def test_stage_without_a_term_does_not_log_it():

@@ -12,7 +12,7 @@ from sskd.studies.databases import open_mlflow
 from sskd.studies.declaration import Ablation, Variant
 from sskd.studies.ledger import study_status
 from sskd.studies.lock import StudyLocked, study_lock
-from sskd.studies.shown import comparison_pages
+from sskd.studies.shown import comparison_pages, description
 from sskd.studies.tracking import TRAINING_METRICS
 
 EXPERIMENT = "ablate/negatives@tiny-toycity"
@@ -76,6 +76,21 @@ def assert_whole(home: Path, found: dict) -> None:
             steps = [step for step, _ in history(home, run, f"{stage}/loss")]
             assert steps == list(range(1, STEPS + 1))
         assert len(history(home, run, "final/mask_ap")) == 1
+
+
+def test_mlflow_says_where_in_the_paper_the_numbers_stand(home, two, tiny):
+    assert two.source is not None
+    source = two.source.model_copy(update={"table": "figure 3"})
+    ablation = two.model_copy(update={"source": source})
+    run_ablations(
+        [Study(ablation, cells(ablation, tiny, {}, [0]))],
+        home=home,
+        run_cell=run_cell,
+        plan_cell=plan_cell,
+        progress=lambda *_, **__: None,
+        on_cell=lambda _: None,
+    )
+    assert f"\n{source.paper}, figure 3: " in description(home, EXPERIMENT)
 
 
 def test_every_cell_runs_once_and_is_shown_whole(home, launch, two, tiny):

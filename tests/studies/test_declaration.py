@@ -119,6 +119,7 @@ def test_a_file_in_the_working_directory_takes_the_place_of_ours(tmp_path, tiny)
         ({"reference": "clod"}, ["no variant 'clod'", "'cold'"]),
         ({"expected_order": ["cold", "cold"]}, ["expected_order", "cold, hot"]),
         ({"metrics": ["mask_ap51"]}, ["metrics.0", "mask_ap50"]),
+        ({"diagnostics": ["margn"]}, ["diagnostics.0", "'margin'", "got 'margn'"]),
         ({"name": "x"}, ["'name'", "file"]),
         ({"source": {"paper": "a", "tabel": 1, "setting": "c"}}, ["source.table"]),
         ({"variants": {"cold": {"label": "C", "changes": {}}}}, ["variants", "at least 2"]),

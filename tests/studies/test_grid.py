@@ -1,5 +1,6 @@
 import pytest
 
+from sskd.config import load_scale
 from sskd.studies.grid import as_ablation, ranged_values
 
 
@@ -34,3 +35,11 @@ def test_a_range_has_both_ends_and_the_settings_own_type(text, count, default, e
     found = ranged_values(text, count, default)
     assert found == expected
     assert {type(value) for value in found} == {type(default)}
+
+
+def test_a_group_of_settings_is_no_setting_even_if_it_is_empty():
+    paper = load_scale("paper")
+    assert paper["teacher"]["prompts"] == {}
+    for key, says in (("teacher.prompts", "it is empty here"), ("stages", "such as stages.")):
+        with pytest.raises(ValueError, match=f"^{key}: a group of settings; .*{says}"):
+            as_ablation(key, ["a", "b"], raw=paper, changes={})

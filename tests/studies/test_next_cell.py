@@ -3,7 +3,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from sskd.studies.cells import PlannedCell, cells
-from sskd.studies.schedule import Schedule
+from sskd.studies.schedule import Schedule, time_to_wait
 
 
 @dataclass(frozen=True)
@@ -56,3 +56,24 @@ def test_a_cell_is_begun_that_need_not_wait_for_another(tmp_path, waiting, left,
 def test_a_stage_in_the_store_is_nobodys_any_more(tmp_path, waiting):
     (tmp_path / "store" / f"teacher-{'1' * 16}").mkdir(parents=True)
     assert choose(tmp_path, waiting, "b0 labels0 a1", "a0") == "b0"
+
+
+def hours(text: str) -> dict[str, float]:
+    """``a3 b1``: the stage a takes 3 hours, then b one."""
+    return {word[0]: 3600.0 * int(word[1:]) for word in text.split()}
+
+
+@pytest.mark.parametrize(
+    ("cells", "workers", "expected"),
+    [
+        ([], 2, 0),
+        (["a1 b2"], 2, 3),  # a cell's stages come one after the other
+        (["a2", "b1", "c1"], 2, 2),
+        (["t2 a1", "t2 b1"], 1, 4),  # the teacher once
+        (["t2 a1", "t2 b1"], 2, 3),  # the second student waits for it
+        (["t2 a1", "t2 b1", "u2 c1", "u2 d1"], 2, 4),  # each worker takes a teacher
+        (["t2 a1", "t2 b1", "u2 c1", "u2 d1"], 9, 3),
+    ],
+)
+def test_the_time_to_wait_is_that_of_workers_who_choose_so(cells, workers, expected):
+    assert time_to_wait(map(hours, cells), workers) == 3600 * expected

@@ -418,7 +418,11 @@ def test_a_broken_declaration_is_one_line(tmp_path, change, words):
         ({"contrast.loss": {"low": 0, "high": 1}}, {}, "a range needs a number"),
         ({"contrast": {"values": [1, 2]}}, {}, "a group of settings"),
         ({"data.held_out": {"low": 0.1, "high": 0.2}}, {}, "sets it itself"),
-        (SPACE, {"contrast.temperature": 0.3}, "space.tau: the search, or its base, sets it"),
+        (
+            SPACE,
+            {"contrast.temperature": 0.3},
+            "contrast.temperature: mine searches over tau itself",
+        ),
         (SPACE, {"data.held_out": 0.0}, "never measures on val"),
         (SPACE, {"seed": 1}, "one seed of its own"),
     ],

@@ -1,13 +1,18 @@
+import json
 from collections import Counter
 from dataclasses import replace
 
 import pytest
 from fake_cell import STEPS, plan_cell, run_cell
 
+from sskd.config import build_config
+from sskd.engine.cityscapes import OFFICIAL_KEYS
+from sskd.engine.run import AP_KEYS
+from sskd.engine.stages import plan_stages
 from sskd.studies import tracking
 from sskd.studies.cell_files import CellFiles
-from sskd.studies.cells import cells, identify
-from sskd.studies.tracking import Tracker
+from sskd.studies.cells import PlannedCell, cells, identify
+from sskd.studies.tracking import TRAINING_METRICS, Tracker
 
 EXPERIMENT = "ablate/negatives@tiny-toycity"
 
@@ -111,3 +116,35 @@ def test_a_value_in_a_variants_name_costs_no_model(home, tracker, cell):
     tracker.open_run(cell, {}).finish(CellFiles(home, cell.fingerprint).result())
     (model,) = tracker.client.search_logged_models([tracker.experiment_id])
     assert model.name == "tau-0-1-s0"
+
+
+def test_a_run_never_has_more_than_60_charts(home, tiny, tracker):
+    deepest = {
+        "pipeline.teacher": "adapted",
+        "pipeline.final": "refinement",
+        "evaluation.cityscapes": True,
+    }
+    config = build_config(tiny, deepest)
+    stages = plan_stages(config, data_sha="d" * 64, split_sha="5" * 64)
+    trained = [stage for stage in stages if stage.kind == "train"]
+    assert [s.name for s in trained] == list(type(config.stages).model_fields)  # every one there is
+    fingerprint = "f" * 64
+    folder = home / "cells" / fingerprint[:16]
+    folder.mkdir(parents=True)
+    logged = dict.fromkeys((*TRAINING_METRICS, "background_rate", "sampling_entropy"), 0.5)
+    for stage in trained:
+        done = home / "store" / f"{stage.name}-{stage.key[:16]}"
+        done.mkdir(parents=True)
+        (done / "metrics.jsonl").write_text(json.dumps({"step": 1, "time": 1.0, **logged}) + "\n")
+    known = [{"name": stage.name, "key": stage.key, "seconds": 1.0} for stage in trained]
+    spec = {"fingerprint": fingerprint, "stages": known, "dataset": "city", "sha256": "d" * 64}
+    (folder / "spec.json").write_text(json.dumps(spec))
+    metrics = dict.fromkeys((*AP_KEYS, *OFFICIAL_KEYS), 0.3)
+    evaluations = {stage.name: metrics for stage in trained}
+    result = {"final": metrics, "evaluations": evaluations, "stages": known}
+
+    run = tracker.open_run(PlannedCell("deep", 0, config, fingerprint), {})
+    run.finish(result)
+    shown = tracker.client.get_run(run.id).data.metrics
+    assert {"pretraining/loss", "final/cityscapes_ap50", "cost/seconds"} <= set(shown)
+    assert len(shown) <= 60, sorted(shown)
