@@ -86,10 +86,10 @@ def plan_search(
         raise ValueError("seed: a search runs every trial under one seed of its own")
     for name in search.space:
         key = SHORT_NAMES.get(name, name)
-        for own in changes:
-            if f"{own}.".startswith(f"{key}.") or f"{key}.".startswith(f"{own}."):
+        for fixed in changes:
+            if f"{fixed}.".startswith(f"{key}.") or f"{key}.".startswith(f"{fixed}."):
                 raise ValueError(
-                    f"{own}: {search.name} searches over {name} itself; leave the setting out"
+                    f"{fixed}: {search.name} searches over {name} itself; leave the setting out"
                 )
     own = {
         **PRESETS[search.base],
