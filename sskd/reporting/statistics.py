@@ -44,6 +44,9 @@ Verdict = Literal["agrees", "differs", "undecided", "not comparable"]
 
 _MAX_SEEDS = 1000
 _QUANTILES = 4096
+_ROUNDING = 8 * float(np.finfo(np.float64).eps)
+"""Of the magnitude of numbers: two differences of such numbers that lie closer may be equal. A
+number is off by half an eps as it is written and by another half as it is scaled to its unit."""
 
 
 @dataclass(frozen=True)
@@ -67,13 +70,15 @@ class Difference(Summary):
     """Two-sided, paired t-test; ``None`` with one pair, or where the pairs have no spread."""
 
 
-def summarize(values: Sequence[float]) -> Summary:
+def summarize(values: Sequence[float], *, magnitude: float = 0.0) -> Summary:
     r"""Mean, standard deviation and t-interval of the mean.
 
     ``s^2 = sum (x - mean)^2 / (n - 1)`` and ``mean +- t_{1 - alpha/2, n-1} s / sqrt(n)``.
 
     Args:
         values: One finite number a seed.
+        magnitude: Of the largest number that the values were computed from, if not their own: what
+            differs by no more than such a number's rounding has no spread.
 
     Returns:
         The summary; the interval is ``None`` where ``n = 1`` or ``s = 0``, because Student's t is
@@ -90,8 +95,9 @@ def summarize(values: Sequence[float]) -> Summary:
     n, mean = len(x), float(x.mean())
     if n == 1:
         return Summary(n, mean, None, None, None)
-    # Equal values must have no spread, whatever the rounding of their mean.
-    sd = 0.0 if np.ptp(x) == 0 else float(x.std(ddof=1))
+    # Equal values must have no spread, whatever their rounding and their mean's.
+    tolerance = _ROUNDING * max(magnitude, float(np.abs(x).max()))
+    sd = 0.0 if np.ptp(x) <= tolerance else float(x.std(ddof=1))
     if sd == 0:
         return Summary(n, mean, sd, None, None)
     half = float(stats.t.ppf(1 - ALPHA / 2, n - 1)) * sd / math.sqrt(n)
@@ -112,7 +118,9 @@ def paired_difference(first: Sequence[float], second: Sequence[float]) -> Differ
     """
     if len(first) != len(second):
         raise ValueError(f"{len(first)} values cannot be paired with {len(second)}")
-    part = summarize([a - b for a, b in zip(first, second, strict=True)])
+    magnitude = max((abs(value) for value in (*first, *second)), default=0.0)
+    differences = [a - b for a, b in zip(first, second, strict=True)]
+    part = summarize(differences, magnitude=magnitude)
     p = None
     if part.sd:
         t = part.mean / (part.sd / math.sqrt(part.n))
