@@ -94,7 +94,7 @@ def _results(analysis: Analysis, pictures: Pictures, failures: Mapping[str, str]
         Table(tuple(map(tuple, results)), captions.result_caption(analysis), for_paper=True),
         Table(
             tuple(map(tuple, comparisons)),
-            captions.comparison_caption(analysis),
+            captions.comparison_caption(analysis) + captions.looks_caption(analysis),
             notes=tuple(captions.footnotes(analysis, failures)),
             for_paper=True,
         ),
