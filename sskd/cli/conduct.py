@@ -8,7 +8,7 @@ from pathlib import Path
 
 import typer
 
-from sskd.cli.adaptive import Adaptive, run_until_decided
+from sskd.cli.adaptive import run_until_decided
 from sskd.cli.console import print_table, say
 from sskd.cli.errors import SOME_FAILED
 from sskd.cli.folders import report_folder
@@ -23,6 +23,7 @@ from sskd.reporting.index import write_index
 from sskd.reporting.report import write_report
 from sskd.studies.cells import PlannedCell
 from sskd.studies.declaration import Ablation
+from sskd.studies.launches import Looks
 
 __all__ = ["conduct"]
 
@@ -35,7 +36,7 @@ def conduct(
     out: Path | None,
     dry_run: bool,
     index: bool = False,
-    adaptive: Adaptive | None = None,
+    looks: Looks | None = None,
 ) -> None:
     """Run what ablations still need and write their reports.
 
@@ -46,7 +47,7 @@ def conduct(
         out: Folder of the reports, if not the usual one.
         dry_run: Print the plan instead.
         index: Write the page of all verdicts, too.
-        adaptive: Add seeds to what is undecided; the cells are then for as many as its cap.
+        looks: Add seeds to what is undecided; the cells are then for as many as the cap.
 
     Raises:
         ValueError: For a user's mistake; one line.
@@ -60,14 +61,14 @@ def conduct(
     folders = [out or report_folder(study) for study in studies]
     for folder in folders:
         check_folder(folder, "--out")
-    if adaptive is not None:
-        studies, results = run_until_decided(resolved, options, adaptive)
+    if looks is not None:
+        studies, results = run_until_decided(resolved, options, looks)
     else:
         workers = choose_workers(studies, options.workers)
         results = run_studies(studies, home=home, workers=workers)
     analyses = []
     for study, result, command, folder in zip(studies, results, commands, folders, strict=True):
-        analyses.append(analyse(study.ablation, study.cells, home=home))
+        analyses.append(analyse(study.ablation, study.cells, home=home, looks=study.looks))
         written = write_report(
             analyses[-1], home=home, out=folder, command=command, failures=result.failures
         )

@@ -50,7 +50,8 @@ def ablate(
         typer.Option(
             "--seeds",
             metavar="N|auto",
-            help="Run seeds 0 to N-1 of every variant, or add seeds to what is undecided.",
+            help="Run seeds 0 to N-1 of every variant, or add seeds to what is undecided: after "
+            "3, 5, 7, 10, ... of them the launch looks, and verdicts are corrected for the looks.",
         ),
     ] = "3",
     until: Annotated[
@@ -59,7 +60,8 @@ def ablate(
             "--until",
             min=0.01,
             metavar="POINTS",
-            help="With auto: an interval of ± so many points is narrow enough.  [default: 0.5]",
+            help="With auto: an interval of ± so many points of the first metric (hundredths of "
+            "what runs from 0 to 1, such as a margin) is narrow enough.  [default: 0.5]",
             show_default=False,
         ),
     ] = None,
@@ -108,8 +110,8 @@ def ablate(
     resolved = resolve_studies(names, options)
     _announce(resolved, options.seeds, at_most=auto)
 
-    from sskd.cli.adaptive import Adaptive
     from sskd.cli.conduct import conduct
+    from sskd.studies.launches import Looks
 
     commands = [options.command(ablation.name) for ablation, _ in resolved]
     conduct(
@@ -119,7 +121,7 @@ def ablate(
         out=out,
         dry_run=dry_run,
         index=ALL in names,
-        adaptive=None if options.until is None else Adaptive(options.until, options.seeds),
+        looks=Looks.up_to(options.seeds, until=options.until) if options.until else None,
     )
 
 

@@ -3,6 +3,7 @@
 Nothing here imports the rest of the package: ``sskd --help`` has to answer at once.
 """
 
+import os
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 __all__ = [
+    "SEEDS",
     "Data",
     "DryRun",
     "Home",
@@ -27,6 +29,11 @@ __all__ = [
     "with_labels",
 ]
 
+SEEDS = 3
+"""Of every variant, if nobody says otherwise."""
+
+_HOME, _HOME_VARIABLE = "runs", "SSKD_HOME"
+
 
 def _remember_home(ctx: Any, value: Path) -> Path:  # Typer gives a parent class of its Context
     home = value.expanduser().resolve()
@@ -39,7 +46,7 @@ Home = Annotated[
     typer.Option(
         "--home",
         metavar="DIR",
-        envvar="SSKD_HOME",
+        envvar=_HOME_VARIABLE,
         callback=_remember_home,
         help="Where data sets, finished stages, cells and databases are kept.",
     ),
@@ -133,7 +140,7 @@ class LaunchOptions:
     data: str | None = None
     label_fraction: float | None = None
     settings: tuple[str, ...] = ()
-    seeds: int = 3
+    seeds: int = SEEDS
     """At most, where they are added as needed."""
     until: float | None = None
     """Points of half an interval, where seeds are added as needed."""
@@ -157,10 +164,17 @@ class LaunchOptions:
         if self.until is not None:
             words += ["--seeds", "auto", "--until", f"{self.until:g}"]
             words += ["--max-seeds", str(self.seeds)]
-        elif self.seeds != 3:
+        elif self.seeds != SEEDS:
             words += ["--seeds", str(self.seeds)]
         if self.label_fraction is not None:
             words += ["--label-fraction", f"{self.label_fraction:g}"]
         for setting in self.settings:
             words += ["--set", setting]
-        return shlex.join(words)
+        return shlex.join([*words, *self._spell_home()])
+
+    def _spell_home(self) -> list[str]:
+        """The home, if it is not where the command would look, and shortly where it can be."""
+        cwd, home = Path.cwd(), self.home.expanduser().resolve()
+        if home == Path(os.environ.get(_HOME_VARIABLE) or _HOME).expanduser().resolve():
+            return []
+        return ["--home", str(home.relative_to(cwd) if home.is_relative_to(cwd) else home)]

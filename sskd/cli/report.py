@@ -1,6 +1,7 @@
 """The command ``report``: tables and pictures from records, without computing a cell."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +15,6 @@ from sskd.cli.options import (
     LaunchOptions,
     Out,
     Scale,
-    Seeds,
     Settings,
 )
 
@@ -41,7 +41,17 @@ def report(
     ] = "md",
     scale: Scale = "tiny",
     data: Data = None,
-    seeds: Seeds = 3,
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            "--seeds",
+            min=1,
+            metavar="N",
+            help="Seeds 0 to N-1 of every variant. Default: of each those that were last launched; "
+            "without a launch those that have a record, or 3.",
+            show_default=False,
+        ),
+    ] = None,
     label_fraction: LabelFraction = None,
     settings: Settings = None,
     force: Annotated[
@@ -53,7 +63,8 @@ def report(
     """Write reports; computes nothing.
 
     From the records that exist: a cell that is missing prints as missing, with the command that
-    fills it. Give the same options as to `sskd ablate`. Without a name, every ablation that has a
+    fills it. Give the same options as to `sskd ablate`; the number of seeds is known from the last
+    launch. Without a name, every ablation that has a
     finished cell is reported on, and README.md beside the reports has all verdicts on one page.
     A report that is there, and would be written the same, is left as it is.
     """
@@ -66,7 +77,7 @@ def report(
         home=home,
         scale=scale,
         data=data,
-        seeds=seeds,
+        seeds=seeds or 1,  # one seed is enough to find what was launched
         label_fraction=label_fraction,
         settings=tuple(settings or ()),
     )
@@ -88,12 +99,15 @@ def report(
     resolved = resolve_studies(names or [ALL], options, sweeps=True)
 
     from sskd.cli.folders import report_folder
-    from sskd.cli.prepare import prepare
+    from sskd.cli.prepare import as_launched, prepare
     from sskd.reporting.analysis import analyse
     from sskd.reporting.index import write_index
     from sskd.reporting.report import write_report
 
-    studies = [prepare(ablation, planned, home) for ablation, planned in resolved]
+    studies = [
+        as_launched(prepare(ablation, planned, home), home, seeds=seeds)
+        for ablation, planned in resolved
+    ]
     begun = [s for s in studies if not everything or any(plan.done for plan in s.plans)]
     folders = {study.ablation.name: out or report_folder(study) for study in studies}
     for folder in folders.values():
@@ -101,12 +115,12 @@ def report(
     ledger = _ledger(home)
     analyses = []
     for study in begun:
-        analyses.append(analyse(study.ablation, study.cells, home=home))
+        analyses.append(analyse(study.ablation, study.cells, home=home, looks=study.looks))
         written = write_report(
             analyses[-1],
             home=home,
             out=folders[study.ablation.name],
-            command=command_of(study.ablation, options),
+            command=command_of(study.ablation, _as_asked(study, options, seeds)),
             failures=_failures(study, ledger),
             formats=chosen,
             force=force,
@@ -119,6 +133,13 @@ def report(
             here = [a for a in analyses if folders[a.ablation.name] == folder]
             others = [name for name in rest if folders[name] == folder]
             say(f"index: {write_index(here, out=folder, suffix=suffix, not_begun=others)}")
+
+
+def _as_asked(study: "PreparedStudy", options: LaunchOptions, seeds: int | None) -> LaunchOptions:
+    """The options of the launch that a report is of."""
+    if seeds is None and study.looks is not None:
+        return replace(options, seeds=study.looks.cap, until=study.looks.until)
+    return replace(options, seeds=seeds or 1 + max(cell.seed for cell in study.cells))
 
 
 def say_report(written: "Written") -> None:

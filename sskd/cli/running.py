@@ -43,8 +43,20 @@ class StudyResult:
     """Fingerprint to reason."""
 
 
-def run_studies(studies: Sequence[PreparedStudy], *, home: Path, workers: int) -> list[StudyResult]:
+def run_studies(
+    studies: Sequence[PreparedStudy],
+    *,
+    home: Path,
+    workers: int,
+    failed: Sequence[Mapping[str, str]] = (),
+) -> list[StudyResult]:
     """Run what the studies still need, with a display; a cell of several runs once.
+
+    Args:
+        studies: Of one launch.
+        home: Of data set, store, cells and databases.
+        workers: Cells at the same time.
+        failed: Of each study, the failures of this launch so far: they are not tried again.
 
     Raises:
         ValueError: If another process runs one of the studies, or a database cannot be used.
@@ -55,7 +67,10 @@ def run_studies(studies: Sequence[PreparedStudy], *, home: Path, workers: int) -
     with open_display(state) as display:
         show = _Show(display, several)
         outcomes = run_ablations(
-            [Study(study.ablation, study.cells, study.plans) for study in studies],
+            [
+                Study(s.ablation, s.cells, s.plans, s.looks, known)
+                for s, known in zip(studies, failed or [{}] * len(studies), strict=True)
+            ],
             home=home,
             run_cell=run_cell,
             plan_cell=plan_cell,

@@ -23,6 +23,7 @@ from sskd.reporting.statistics import (
 )
 from sskd.studies.cells import PlannedCell, own_changes
 from sskd.studies.declaration import Ablation
+from sskd.studies.launches import Looks
 
 __all__ = ["Analysis", "Arm", "Comparison", "Direction", "analyse"]
 
@@ -39,7 +40,7 @@ class Comparison:
     difference: Difference | None
     """Variant minus counterpart over the seeds that both have; ``None`` where they share none."""
     adjusted: float | None
-    """The difference's p-value after Holm, over the comparisons of this metric."""
+    """The difference's p-value after Holm, over the comparisons of this metric and the looks."""
     claimed: float | None
     """The same difference in the paper; ``None`` where it prints none."""
     direction: Direction | None
@@ -60,6 +61,8 @@ class Analysis:
     comparisons: tuple[Comparison, ...]
     bold: dict[str, tuple[str, ...]]
     """By metric the variants that are better than every other of their group after Holm."""
+    looks: Looks | None = None
+    """If seeds were added as needed; ``None`` where their number was fixed."""
 
     @property
     def arms(self) -> tuple[Arm, ...]:
@@ -111,6 +114,17 @@ class Analysis:
         """Every planned seed, ascending."""
         return sorted({cell.seed for arm in self.arms for cell in arm.cells})
 
+    @property
+    def looked(self) -> int:
+        """How many looks there have been, this one included; 0 where none could add seeds."""
+        most = 1 + max((seed for arm in self.arms for seed in arm.records), default=-1)
+        return sum(n <= most for n in self.looks.at) if self.looks else 0
+
+    def pairs(self, metric: str) -> list[int]:
+        """How many pairs of seeds comparisons have, ascending; of those with a test, if any has."""
+        found = {c.difference.n for c in self.of(metric) if c.difference}
+        return sorted(n for n in found if n > 1) or sorted(found)
+
     def of(self, metric: str) -> list[Comparison]:
         """The comparisons by one metric: of the variants in their order, then further claims."""
         return [comparison for comparison in self.comparisons if comparison.metric == metric]
@@ -124,13 +138,16 @@ class Analysis:
         }
 
 
-def analyse(ablation: Ablation, cells: Sequence[PlannedCell], *, home: Path) -> Analysis:
+def analyse(
+    ablation: Ablation, cells: Sequence[PlannedCell], *, home: Path, looks: Looks | None = None
+) -> Analysis:
     """Read the cells' records and compare the variants.
 
     Args:
         ablation: The declaration.
         cells: All its cells, finished or not.
         home: Where the records are.
+        looks: If seeds were added as needed: what is corrected for.
 
     Returns:
         Rows in declared order, and by every metric each arm against its own counterpart, then the
@@ -155,6 +172,7 @@ def analyse(ablation: Ablation, cells: Sequence[PlannedCell], *, home: Path) -> 
     if any(cell.config.evaluation.cityscapes for cell in cells):
         metrics = tuple(dict.fromkeys((*metrics, *OFFICIAL)))
     groups = [list(rows) for _, rows in groupby(arms, lambda arm: arm.group)]
+    times = looks.count if looks else 1
     return Analysis(
         ablation,
         metrics,
@@ -163,20 +181,21 @@ def analyse(ablation: Ablation, cells: Sequence[PlannedCell], *, home: Path) -> 
             comparison
             for metric in metrics
             # Words such as "slightly worse" are about the table's main metric.
-            for comparison in _compare(metric, pairs, in_words=metric == ablation.metrics[0])
+            for comparison in _compare(metric, pairs, times, in_words=metric == ablation.metrics[0])
         ),
-        {metric: tuple(b for rows in groups if (b := _best(metric, rows))) for metric in metrics},
+        {m: tuple(b for rows in groups if (b := _best(m, rows, times))) for m in metrics},
+        looks,
     )
 
 
 def _compare(
-    metric: str, pairs: Sequence[tuple[Arm, Arm, Direction | None]], *, in_words: bool
+    metric: str, pairs: Sequence[tuple[Arm, Arm, Direction | None]], looks: int, *, in_words: bool
 ) -> list[Comparison]:
     values = [_shared(metric, arm, other) for arm, other, _ in pairs]
     differences = [paired_difference(*pair) if pair[0] else None for pair in values]
     tested = [i for i, d in enumerate(differences) if d is not None and d.p is not None]
     p_values = [p for d in differences if d is not None and (p := d.p) is not None]
-    adjusted = dict(zip(tested, holm(p_values), strict=True))
+    adjusted = dict(zip(tested, holm(p_values, looks=looks), strict=True))
     comparisons = []
     for i, ((arm, other, words), difference) in enumerate(zip(pairs, differences, strict=True)):
         claimed = None
@@ -212,7 +231,7 @@ def _shared(metric: str, first: Arm, second: Arm) -> tuple[list[float], list[flo
     return [mine[seed] for seed in shared], [other[seed] for seed in shared]
 
 
-def _best(metric: str, rows: Sequence[Arm]) -> str | None:
+def _best(metric: str, rows: Sequence[Arm], looks: int) -> str | None:
     better = METRICS[metric].better
     arms = [arm for arm in rows if arm.cells]
     means = {arm.name: s.mean for arm in arms if (s := arm.summary(metric))}
@@ -223,6 +242,6 @@ def _best(metric: str, rows: Sequence[Arm]) -> str | None:
     shared = set.intersection(*(set(arm.values(metric)) for arm in arms))
     ordered = (best, *(arm for arm in arms if arm is not best))
     values = [[sign * v for s, v in arm.values(metric).items() if s in shared] for arm in ordered]
-    if not shared or not separated_from_all(values[0], values[1:]):
+    if not shared or not separated_from_all(values[0], values[1:], looks=looks):
         return None
     return best.name

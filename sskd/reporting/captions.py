@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 
 from sskd.config import PRECISIONS, Config
+from sskd.reporting.adaptive import narrow_enough
 from sskd.reporting.analysis import Analysis
 from sskd.reporting.arms import data_name
 from sskd.reporting.document import literal
@@ -15,6 +16,7 @@ __all__ = [
     "comparison_caption",
     "environment",
     "footnotes",
+    "looks_caption",
     "power_caption",
     "result_caption",
     "whose_classes",
@@ -44,9 +46,7 @@ def result_caption(analysis: Analysis) -> str:
         else "Mean ± standard deviation over seeds (ddof 1)"
     )
     sentences = [
-        f"{spread}; n is the number of seeds "
-        f"(planned: seed{'s' if len(analysis.seeds) > 1 else ''} "
-        f"{list_words([str(seed) for seed in analysis.seeds])}).",
+        f"{spread}; n is the number of seeds (planned: {_planned(analysis)}).",
         "A seed sets initial weights, data order and sampling; the split, the validation images "
         "and the foundation model's weights stay, so that the spread knows nothing of theirs.",
     ]
@@ -97,13 +97,34 @@ def comparison_caption(analysis: Analysis) -> str:
     )
 
 
+def looks_caption(analysis: Analysis) -> str:
+    """How seeds were added as needed, and the correction for it; empty where they were not."""
+    looks = analysis.looks
+    if looks is None:
+        return ""
+    main = analysis.metrics[0]
+    measure = METRICS[main]
+    width = f"{narrow_enough(main, looks.until):g} {measure.difference_unit}".rstrip()
+    at = list_words([str(n) for n in looks.at], "or")
+    return (
+        f" Seeds were added as needed: after {at} a variant, its comparisons by {measure.name} got "
+        f"more unless decided or known to ± {width}; "
+        f"{analysis.looked} of these {looks.count} looks have been taken. Whichever ends it, the "
+        f"chance of a false verdict is held at {ALPHA:g}: Holm-corrected p-values, here and for "
+        f"bold, are multiplied by {looks.count}; p and intervals are not corrected."
+    )
+
+
 def power_caption(analysis: Analysis, *, power: float) -> str:
     """What the noise floor and the detectable difference are."""
     titles = [arm.title for arm in analysis.counterparts]
     whose = titles[0] if len(titles) == 1 else f"{list_words(titles)}, pooled"
+    mixed = any(len(analysis.pairs(metric)) > 1 for metric in analysis.metrics)
+    looks = f" over {analysis.looks.count} looks" if analysis.looks else ""
     return (
-        f"Noise floor: standard deviation over seeds of {whose}. Detectable at n: the true "
-        f"difference that one two-sided paired t-test at {ALPHA:g} finds with probability "
+        f"Noise floor: standard deviation over seeds of {whose}. n: pairs of seeds of a comparison"
+        f"{', the fewest of any' if mixed else ''}. Detectable at n: the true "
+        f"difference that one two-sided paired t-test at {ALPHA:g}{looks} finds with probability "
         f"{power:g} (noncentral t, from the pooled standard deviation of the paired differences, "
         "itself a rough number at few seeds; Holm's correction asks for somewhat more)."
         + (_EVALUATORS if _official(analysis) else "")
@@ -164,6 +185,18 @@ def environment(analysis: Analysis) -> dict[str, dict[str, int]]:
             by_value = found.setdefault(key, {})
             by_value[text] = by_value.get(text, 0) + 1
     return found
+
+
+def _planned(analysis: Analysis) -> str:
+    """``seeds 0, 1 and 2``; where variants have other numbers, whose they are."""
+    by_seeds: dict[tuple[int, ...], list[str]] = {}
+    for arm in analysis.arms:
+        by_seeds.setdefault(tuple(cell.seed for cell in arm.cells), []).append(arm.title)
+    parts = []
+    for seeds, titles in sorted(by_seeds.items()):
+        shown = f"seed{'s' if len(seeds) > 1 else ''} {list_words([str(seed) for seed in seeds])}"
+        parts.append(f"{shown} of {list_words(titles)}" if len(by_seeds) > 1 else shown)
+    return "; ".join(parts)
 
 
 def _precision(config: Config) -> str:

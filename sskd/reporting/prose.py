@@ -35,15 +35,27 @@ def answer(analysis: Analysis) -> str:
     sentences += _verdicts(comparisons)
     sentences += _unclaimed(comparisons)
     sentences += _orders(analysis, main)
+    sentences += _looks(analysis)
     sd = pooled_deviation([c.difference for c in comparisons if c.difference])
-    n, measure = len(analysis.seeds), METRICS[main]
-    if sd and (found := minimum_detectable_difference(sd, n)) is not None:
+    pairs, measure = analysis.pairs(main), METRICS[main]
+    looks = analysis.looks.count if analysis.looks else 1
+    if sd and (found := minimum_detectable_difference(sd, pairs[0], looks=looks)) is not None:
         amount = f"{show_number(found, measure.digits + 1)} {measure.difference_unit}".rstrip()
+        fewest = f" (comparisons have {pairs[0]} to {pairs[-1]})" if len(pairs) > 1 else ""
         sentences.append(
-            f"With {n} seeds a true difference of {amount} would be found in "
+            f"With {pairs[0]} seeds{fewest} a true difference of {amount} would be found in "
             f"{100 * POWER:.0f} % of experiments; smaller ones mostly stay undecided."
         )
     return " ".join(sentences)
+
+
+def _looks(analysis: Analysis) -> list[str]:
+    if analysis.looks is None:
+        return []
+    return [
+        "Seeds were added to what was undecided, and p-values of verdicts are corrected for it "
+        f"(looks at the numbers: {analysis.looked} of at most {analysis.looks.count})."
+    ]
 
 
 def headline(analysis: Analysis) -> str:

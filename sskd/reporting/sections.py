@@ -105,7 +105,7 @@ def _results(analysis: Analysis, pictures: Pictures, failures: Mapping[str, str]
     first = Table(tuple(map(tuple, results)), caption, notes)
     second: list[Table] = []
     if analysis.comparisons:
-        caption = captions.comparison_caption(analysis)
+        caption = captions.comparison_caption(analysis) + captions.looks_caption(analysis)
         first = replace(first, notes=())  # they are about both, and stand under the second
         second = [Table(tuple(map(tuple, comparisons)), caption, notes)]
     drawn = (part for part in (pictures.values, pictures.points) if part)

@@ -44,6 +44,9 @@ Verdict = Literal["agrees", "differs", "undecided", "not comparable"]
 
 _MAX_SEEDS = 1000
 _QUANTILES = 4096
+_ROUNDING = 8 * float(np.finfo(np.float64).eps)
+"""Of the magnitude of numbers: two differences of such numbers that lie closer may be equal. A
+number is off by half an eps as it is written and by another half as it is scaled to its unit."""
 
 
 @dataclass(frozen=True)
@@ -67,13 +70,15 @@ class Difference(Summary):
     """Two-sided, paired t-test; ``None`` with one pair, or where the pairs have no spread."""
 
 
-def summarize(values: Sequence[float]) -> Summary:
+def summarize(values: Sequence[float], *, magnitude: float = 0.0) -> Summary:
     r"""Mean, standard deviation and t-interval of the mean.
 
     ``s^2 = sum (x - mean)^2 / (n - 1)`` and ``mean +- t_{1 - alpha/2, n-1} s / sqrt(n)``.
 
     Args:
         values: One finite number a seed.
+        magnitude: Of the largest number that the values were computed from, if not their own: what
+            differs by no more than such a number's rounding has no spread.
 
     Returns:
         The summary; the interval is ``None`` where ``n = 1`` or ``s = 0``, because Student's t is
@@ -90,8 +95,9 @@ def summarize(values: Sequence[float]) -> Summary:
     n, mean = len(x), float(x.mean())
     if n == 1:
         return Summary(n, mean, None, None, None)
-    # Equal values must have no spread, whatever the rounding of their mean.
-    sd = 0.0 if np.ptp(x) == 0 else float(x.std(ddof=1))
+    # Equal values must have no spread, whatever their rounding and their mean's.
+    tolerance = _ROUNDING * max(magnitude, float(np.abs(x).max()))
+    sd = 0.0 if np.ptp(x) <= tolerance else float(x.std(ddof=1))
     if sd == 0:
         return Summary(n, mean, sd, None, None)
     half = float(stats.t.ppf(1 - ALPHA / 2, n - 1)) * sd / math.sqrt(n)
@@ -112,7 +118,9 @@ def paired_difference(first: Sequence[float], second: Sequence[float]) -> Differ
     """
     if len(first) != len(second):
         raise ValueError(f"{len(first)} values cannot be paired with {len(second)}")
-    part = summarize([a - b for a, b in zip(first, second, strict=True)])
+    magnitude = max((abs(value) for value in (*first, *second)), default=0.0)
+    differences = [a - b for a, b in zip(first, second, strict=True)]
+    part = summarize(differences, magnitude=magnitude)
     p = None
     if part.sd:
         t = part.mean / (part.sd / math.sqrt(part.n))
@@ -120,14 +128,17 @@ def paired_difference(first: Sequence[float], second: Sequence[float]) -> Differ
     return Difference(part.n, part.mean, part.sd, part.low, part.high, p)
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
+def holm(p_values: Sequence[float], *, looks: int = 1) -> list[float]:
     r"""Adjusted p-values of Holm's step-down method (Scand. J. Statist. 6, 1979).
 
-    In ascending order ``p~_(i) = max_{j <= i} min(1, (m - j + 1) p_(j))``: holds the chance of one
-    or more false findings among the ``m`` tests at alpha, whatever their dependence.
+    In ascending order ``p~_(i) = max_{j <= i} min(1, l (m - j + 1) p_(j))``: holds the chance of
+    one or more false findings among the ``m`` tests at alpha, whatever their dependence, and,
+    after Bonferroni, whichever of ``l`` looks at the growing data the p-values are from.
 
     Args:
         p_values: The family's raw p-values.
+        looks: ``l``: looks that could be taken, each with leave to stop there; 1 where the number
+            of seeds was fixed.
 
     Returns:
         Adjusted p-values in the order given.
@@ -136,7 +147,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     adjusted = [0.0] * m
     worst = 0.0
     for rank, index in enumerate(sorted(range(m), key=lambda i: p_values[i])):
-        worst = max(worst, min(1.0, (m - rank) * p_values[index]))
+        worst = max(worst, min(1.0, looks * (m - rank) * p_values[index]))
         adjusted[index] = worst
     return adjusted
 
@@ -159,12 +170,15 @@ def verdict(claimed: float | None, observed: float, p: float | None) -> Verdict:
     return "agrees" if (observed > 0) == (claimed > 0) else "differs"
 
 
-def separated_from_all(best: Sequence[float], rivals: Sequence[Sequence[float]]) -> bool:
+def separated_from_all(
+    best: Sequence[float], rivals: Sequence[Sequence[float]], *, looks: int = 1
+) -> bool:
     """Whether the first arm lies above every rival, tests corrected after Holm.
 
     Args:
         best: One number a seed.
         rivals: Other arms; the same seeds in the same order.
+        looks: See ``holm``.
 
     Returns:
         False too where there is no rival or no test.
@@ -173,7 +187,7 @@ def separated_from_all(best: Sequence[float], rivals: Sequence[Sequence[float]])
     p_values = [d.p for d in differences if d.p is not None]
     if not differences or len(p_values) < len(differences):
         return False
-    return all(d.mean > 0 for d in differences) and max(holm(p_values)) < ALPHA
+    return all(d.mean > 0 for d in differences) and max(holm(p_values, looks=looks)) < ALPHA
 
 
 def pooled_deviation(differences: Sequence[Summary]) -> float | None:
@@ -186,7 +200,7 @@ def pooled_deviation(differences: Sequence[Summary]) -> float | None:
     return math.sqrt(sum(nu * sd**2 for nu, sd in parts) / weight) if weight else None
 
 
-def power(effect: float, n: int) -> float:
+def power(effect: float, n: int, *, looks: int = 1) -> float:
     r"""The chance that the paired t-test finds a true difference.
 
     The statistic is noncentral t with ``delta = sqrt(n) effect``. Its tail is integrated over the
@@ -197,23 +211,24 @@ def power(effect: float, n: int) -> float:
     Args:
         effect: True mean difference over the true standard deviation of differences, >= 0.
         n: Seeds, at least 2.
+        looks: By which alpha is divided.
     """
-    threshold = _thresholds(n)
+    threshold = _thresholds(n, ALPHA / looks)
     delta = math.sqrt(n) * effect
     return float((stats.norm.cdf(delta - threshold) + stats.norm.cdf(-delta - threshold)).mean())
 
 
 @cache
-def _thresholds(n: int) -> np.ndarray:
+def _thresholds(n: int, alpha: float) -> np.ndarray:
     """``t_{1 - alpha/2} sqrt(V / nu)`` at the midpoints of equally likely slices of V."""
     nu = n - 1
     u = (np.arange(_QUANTILES) + 0.5) / _QUANTILES
-    critical = float(stats.t.ppf(1 - ALPHA / 2, nu))
+    critical = float(stats.t.ppf(1 - alpha / 2, nu))
     result: np.ndarray = critical * np.sqrt(stats.chi2.ppf(u, nu) / nu)
     return result
 
 
-def minimum_detectable_difference(sd: float, n: int) -> float | None:
+def minimum_detectable_difference(sd: float, n: int, *, looks: int = 1) -> float | None:
     """The true difference that ``n`` seeds would find in ``POWER`` of all experiments.
 
     By the noncentral t (see ``power``), for one two-sided paired test at ``ALPHA``.
@@ -221,21 +236,27 @@ def minimum_detectable_difference(sd: float, n: int) -> float | None:
     Args:
         sd: Standard deviation of the paired differences.
         n: Seeds.
+        looks: By which alpha is divided.
 
     Returns:
         In the unit of ``sd``; ``None`` below two seeds.
     """
     if n < 2:
         return None
-    return sd * float(optimize.brentq(lambda effect: power(effect, n) - POWER, 0.0, 1000.0))
+
+    def excess(effect: float) -> float:
+        return power(effect, n, looks=looks) - POWER
+
+    return sd * float(optimize.brentq(excess, 0.0, 1000.0))
 
 
-def needed_seeds(difference: float, sd: float) -> int | None:
+def needed_seeds(difference: float, sd: float, *, looks: int = 1) -> int | None:
     """The fewest seeds that would find a true difference in ``POWER`` of all experiments.
 
     Args:
         difference: The true difference, either sign.
         sd: Standard deviation of the paired differences.
+        looks: By which alpha is divided.
 
     Returns:
         At least 2; ``None`` above 1000.
@@ -244,9 +265,10 @@ def needed_seeds(difference: float, sd: float) -> int | None:
         return 2 if difference else None
     effect = abs(difference) / sd
     low, high = 1, _MAX_SEEDS
-    if power(effect, high) < POWER:
+    if power(effect, high, looks=looks) < POWER:
         return None
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if power(effect, middle) >= POWER else (middle, high)
+        found = power(effect, middle, looks=looks) >= POWER
+        low, high = (low, middle) if found else (middle, high)
     return high

@@ -60,7 +60,7 @@ def result_rows(analysis: Analysis) -> Rows:
 def comparison_rows(analysis: Analysis) -> Rows:
     """Paired differences to the counterparts, and what they say of the paper's claims."""
     header = ["Variant \N{MINUS SIGN} counterpart", "pairs", "difference", "95 % interval", "p"]
-    rows = [[*header, "p (Holm)", "paper's difference", "paper's claim"]]
+    rows = [[*header, _corrected(analysis), "paper's difference", "paper's claim"]]
     for metric in analysis.metrics:
         measure = METRICS[metric]
         unit = f", in {measure.difference_unit}" if measure.difference_unit else ""
@@ -79,16 +79,17 @@ def comparison_rows(analysis: Analysis) -> Rows:
 
 
 def power_rows(analysis: Analysis) -> Rows:
-    """What the planned seeds can find, by metric."""
+    """What as many seeds as the comparisons have can find, by metric."""
     header = ["Metric", "noise floor", "s.d. of paired differences", "n"]
     rows = [[*header, "detectable at n", "smallest claim of the paper", "seeds it needs"]]
+    looks = analysis.looks.count if analysis.looks else 1
     for metric in analysis.metrics:
-        measure, n = METRICS[metric], len(analysis.seeds)
+        measure, n = METRICS[metric], min(analysis.pairs(metric), default=0)
         noise = pooled_deviation([s for a in analysis.counterparts if (s := a.summary(metric))])
         sd = pooled_deviation([c.difference for c in analysis.of(metric) if c.difference])
-        found = None if sd is None else minimum_detectable_difference(sd, n)
+        found = None if sd is None else minimum_detectable_difference(sd, n, looks=looks)
         claims = [abs(c.claimed) for c in analysis.of(metric) if c.claimed and not c.obstacle]
-        seeds = needed_seeds(min(claims), sd) if claims and sd is not None else None
+        seeds = needed_seeds(min(claims), sd, looks=looks) if claims and sd is not None else None
         unit = f" ({measure.difference_unit})" if measure.difference_unit else ""
         digits = measure.digits + 1
         rows.append(
@@ -193,7 +194,8 @@ def summary_rows(analysis: Analysis) -> Rows:
     measure = METRICS[main]
     heads = [METRICS[metric].head for metric in analysis.metrics]
     by_name = analysis.own(main)
-    rows = [["variant", "n", *heads, f"Δ {measure.name}", "p (Holm)", "paper", "paper's claim"]]
+    tested = [f"Δ {measure.name}", _corrected(analysis)]
+    rows = [["variant", "n", *heads, *tested, "paper", "paper's claim"]]
     for arm in analysis.arms:
         levels = [_level(arm, metric) for metric in analysis.metrics]
         paper = show_number(arm.paper[main], measure.digits) if main in arm.paper else NONE
@@ -228,6 +230,11 @@ def _level(arm: Arm, metric: str) -> str:
     if summary is None and (arm.records or not arm.cells):
         return NONE
     return show_level(summary, METRICS[metric])
+
+
+def _corrected(analysis: Analysis) -> str:
+    looks = f", {analysis.looks.count} looks" if analysis.looks else ""
+    return f"p (Holm{looks})"
 
 
 def _printed(analysis: Analysis) -> set[str]:

@@ -68,18 +68,19 @@ class Books:
         home: Path,
         ledger: Ledger,
         on_cell: Callable[[CellEvent], None],
+        failed: Mapping[str, str],
     ) -> None:
         self._ablation, self._experiment, self._plan = ablation, experiment, plan
         self.name = ablation.name
         self._cells, self._home = cells, home
-        self._ledger, self._on_cell = ledger, on_cell
+        self._ledger, self._on_cell, self._failed = ledger, on_cell, failed
         self._settled: set[str] = set()
         self._log = study_folder(home, experiment) / "controller.log"
         self._tracker: Tracker | None = None
         self.outcome = StudyOutcome(experiment, len(cells))
 
     def take_finished(self) -> None:
-        """Enter the cells that are finished; open MLflow only if it lacks something.
+        """Enter the cells that are settled already; open MLflow only if it lacks something.
 
         Raises:
             ValueError: If MLflow's file cannot be used: better now than after hours of work.
@@ -99,6 +100,9 @@ class Books:
                 self._tracker.close_orphans()
         for cell in finished:
             self._enter_finished(cell)
+        for cell in self._cells:
+            if cell.fingerprint in self._failed and cell not in finished:
+                self._settle("failed", cell, error=self._failed[cell.fingerprint])
 
     def settle_rest(self) -> None:
         """Enter what another study finished while this one was at work."""

@@ -9,7 +9,7 @@ closed first; after ``kill -9`` the next launch closes them.
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -19,6 +19,7 @@ from sskd.studies.cell_files import CellFiles
 from sskd.studies.cells import PlannedCell, experiment_name, identify
 from sskd.studies.declaration import Ablation
 from sskd.studies.interrupts import Interrupts
+from sskd.studies.launches import Looks, keep_launch
 from sskd.studies.ledger import Claim, Ledger, plan_id
 from sskd.studies.lock import study_lock
 from sskd.studies.mirror import Mirror
@@ -80,6 +81,10 @@ class Study:
     """All of one scale and data set."""
     plans: Sequence[Identified] = ()
     """Of the cells, in their order, if they are planned already."""
+    looks: Looks | None = None
+    """If seeds are added as needed, of which the cells are those so far."""
+    failed: Mapping[str, str] = field(default_factory=dict)
+    """Fingerprint to reason, of cells that failed in this launch already: not tried again."""
 
 
 def run_ablations(
@@ -93,6 +98,8 @@ def run_ablations(
     on_cell: Callable[[CellEvent], None],
 ) -> list[StudyOutcome]:
     """Run the cells that have no result yet, each once; failed ones of earlier launches again.
+
+    What is wanted is written down first, for reports that are made later.
 
     Args:
         studies: Of different ablations; they may share cells, and stages of cells.
@@ -136,15 +143,27 @@ def run_ablations(
             names = [plan.fingerprint for plan in study.plans] or [""] * len(study.cells)
             known = [replace(c, fingerprint=f) for c, f in zip(study.cells, names, strict=True)]
             cells = identify(known, fingerprint)
-            plan = plan_id(_with_seed_0(cells, fingerprint))
+            firsts = _with_seed_0(cells, fingerprint)
             stack.enter_context(study_lock(home, experiment))
-            locked.append((study.ablation, experiment, plan, cells))
+            keep_launch(home, experiment, firsts, cells, study.looks)
+            locked.append((study, experiment, plan_id(firsts), cells))
         storage = stack.enter_context(optuna_storage(home))
         books = []
-        for ablation, experiment, plan, cells in locked:
-            ledger = Ledger(storage, experiment, plan, cells, lambda f: _mask_ap(home, f))
+        for study, experiment, plan, cells in locked:
+            ledger = Ledger(
+                storage, experiment, plan, cells, lambda f: _mask_ap(home, f), leave=study.failed
+            )
             books.append(
-                Books(ablation, experiment, plan, cells, home=home, ledger=ledger, on_cell=on_cell)
+                Books(
+                    study.ablation,
+                    experiment,
+                    plan,
+                    cells,
+                    home=home,
+                    ledger=ledger,
+                    on_cell=on_cell,
+                    failed=study.failed,
+                )
             )
         for book in books:
             book.take_finished()

@@ -8,7 +8,7 @@ The state of a cell is that of its last trial. A failed trial is a failed cell o
 the attribute ``error``; without, it was interrupted.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,6 +77,8 @@ class Ledger:
         plan: str,
         cells: Sequence[PlannedCell],
         value: Value,
+        *,
+        leave: Collection[str] = (),
     ) -> None:
         """Open or make the study, bury what a killed controller left, and queue what is missing.
 
@@ -86,10 +88,12 @@ class Ledger:
             plan: See ``plan_id``.
             cells: Identified; what this launch wants done. Failed ones are queued again.
             value: What the files say of a cell.
+            leave: Fingerprints of cells that are not to be queued again: they failed just now.
         """
         from optuna.distributions import CategoricalDistribution, IntDistribution
 
         self._cells = {cell.fingerprint: cell for cell in cells}
+        self._leave = leave
         self._value = value
         self._asked: dict[int, optuna.Trial] = {}
         self._storage = storage
@@ -167,7 +171,7 @@ class Ledger:
             value = self._value(fingerprint)
             if value is None:
                 # Complete here but not on disk: somebody deleted the cell, so it is wanted anew.
-                if state is not TrialState.WAITING:
+                if state is not TrialState.WAITING and fingerprint not in self._leave:
                     self._enqueue(cell)
             elif state not in (TrialState.COMPLETE, TrialState.WAITING):
                 self._study.add_trial(

@@ -1,4 +1,4 @@
-"""``--seeds auto``: more seeds only of what is undecided, around cells that take no time."""
+"""Numbers of seeds, added as needed or given, and what a later report knows of them."""
 
 import json
 import re
@@ -44,24 +44,74 @@ def test_seeds_are_added_to_what_is_undecided_up_to_the_cap(sskd, scattered_cell
     assert "negatives: at most 20 cells, 4 variants x at most 5 seeds" in done.stdout
     said = [line for line in done.stdout.splitlines() if line.startswith("negatives: ")][1:]
     assert said == [
-        "negatives: one more seed of mask, fusion",
-        "negatives: one more seed of mask, fusion",
+        "negatives: undecided, so more seeds: 5 of mask, 5 of fusion",
         "negatives: undecided at 5 seeds: mask, fusion",
     ]
-    text = (
-        with_toycity / "reports" / "tiny-toycity+label-fraction=0.3" / "negatives.md"
-    ).read_text("utf-8")
+    path = with_toycity / "reports" / "tiny-toycity+label-fraction=0.3" / "negatives.md"
+    text = path.read_text("utf-8")
     assert counts(text) == {"Uniform": 3, "Mask-only": 5, "Class-only": 3, "Fusion": 5}
     assert "--seeds auto --until 0.2 --max-seeds 5" in text
+    assert "(looks at the numbers: 2 of at most 2)" in text
+    assert "p (Holm, 2 looks)" in text
+    # Made later, without a word about seeds, it is the same; databases are not needed for it.
+    ledger = with_toycity / "runs" / "optuna.db"
+    ledger.rename(ledger.with_suffix(".away"))
+    path.unlink()
+    assert sskd("report", "negatives", *FRACTION).exit_code == 0
+    assert path.read_text("utf-8") == text
+    ledger.with_suffix(".away").rename(ledger)
     again = sskd("ablate", "negatives", "--workers", "1", *auto, *FRACTION)
     assert "begins" not in again.stdout
 
 
-def test_what_fails_gets_no_more_seeds(sskd, scattered_cells, with_toycity):
+def test_what_fails_ends_only_its_own_comparisons(sskd, scattered_cells, with_toycity, monkeypatch):
+    monkeypatch.setitem(SCATTER, "class", 0.03)
     scattered_cells.append("mask")
+    auto = ("--seeds", "auto", "--max-seeds", "5")
+    done = sskd("ablate", "negatives", "--workers", "1", *auto, *FRACTION)
+    assert done.exit_code == 3
+    lines = done.stdout.splitlines()
+    assert [line for line in lines if line.startswith("negatives: ")][1:] == [
+        "negatives: cells failed, so no more seeds for comparisons of mask",
+        "negatives: undecided, so more seeds: 5 of class, 5 of fusion",
+        "negatives: undecided at 5 seeds: class, fusion",
+    ]
+    begun = [line for line in lines if line.endswith("begins")]
+    assert sum("mask seed" in line for line in begun) == 3  # each is tried once
+    assert len(begun) == 4 * 3 + 2 * 2
+    path = with_toycity / "reports" / "tiny-toycity" / "negatives.md"
+    text = path.read_text("utf-8")
+    assert "Mask-only, seed 0: failed: no luck with mask" in text
+    assert sskd("report", "negatives", *FRACTION).stdout.endswith("(unchanged)\n")
+
+
+def test_where_the_reference_fails_nothing_can_be_compared(sskd, scattered_cells, with_toycity):
+    scattered_cells.append("fusion")
     done = sskd("ablate", "negatives", "--workers", "1", "--seeds", "auto", *FRACTION)
     assert done.exit_code == 3
-    assert "one more seed" not in done.stdout
+    assert "no more seeds for comparisons of fusion" in done.stdout
+    assert "so more seeds" not in done.stdout
+
+
+def test_a_report_has_the_seeds_that_were_launched(sskd, quick_cells, with_toycity):  # noqa: F811
+    path = with_toycity / "reports" / "tiny-toycity" / "negatives.md"
+    assert sskd("ablate", "negatives", "--workers", "1", "--seeds", "2", *FRACTION).exit_code == 0
+    text = path.read_text("utf-8")
+    assert "sskd ablate negatives --seeds 2 " in text
+    later = ("report", "negatives", *FRACTION)
+    assert sskd(*later).stdout.endswith("(unchanged)\n")
+    # Of an older home only records tell.
+    launched = with_toycity / "runs/studies/ablate-negatives@tiny-toycity/launched.json"
+    launched.unlink()
+    assert sskd(*later).stdout.endswith("(unchanged)\n")
+    # Another number is had by asking for it.
+    assert sskd(*later, "--seeds", "1").exit_code == 0
+    assert counts(path.read_text("utf-8"))["Fusion"] == 1
+    assert sskd(*later, "--seeds", "3").exit_code == 0
+    assert "4 of 12 cells are missing" in path.read_text("utf-8")
+    # What was never launched, and has no record, is planned under the usual number.
+    assert sskd("report", "negatives", "--label-fraction", "0.5").exit_code == 0
+    assert "12 of 12 are missing" in path.read_text("utf-8")
 
 
 @pytest.mark.parametrize("option", ["--until", "--max-seeds"])

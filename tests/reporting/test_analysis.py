@@ -8,8 +8,12 @@ from made_home import Home
 from scipy import stats
 
 from sskd.reporting.analysis import Analysis, analyse
+from sskd.reporting.captions import power_caption, result_caption
 from sskd.reporting.cost import cost_of
 from sskd.reporting.curves import MAX_POINTS, collect_curves, join
+from sskd.reporting.prose import answer
+from sskd.reporting.statistics import minimum_detectable_difference, pooled_deviation
+from sskd.reporting.tables import power_rows
 from sskd.studies.declaration import Pair, load_ablation
 
 AP = {
@@ -168,3 +172,35 @@ def test_curves_of_teacher_and_student_are_apart(home: Home) -> None:
         "self_training": ["teacher-adapted"],
         "transfer": ["student-zero-shot", "student-adapted"],
     }
+
+
+def test_what_seeds_can_tell_goes_by_the_pairs_that_there_are(home: Home) -> None:
+    """Two seeds of the outer variants, three of the inner ones; nobody planned more."""
+    planned = [c for c in home.plan(3) if c.seed < 2 or c.variant in ("mask", "fusion")]
+    for cell in planned:
+        home.write(cell, 0.2 + 0.01 * cell.seed**2 * (cell.variant != "fusion"))
+    analysis = analyse(home.ablation, planned, home=home.path)
+    assert analysis.pairs("mask_ap") == [2, 3]
+    caption = result_caption(analysis)
+    assert (
+        "(planned: seeds 0 and 1 of Uniform and Class; seeds 0, 1 and 2 of Mask and Fusion)"
+        in caption
+    )
+    assert "With 2 seeds (comparisons have 2 to 3) a true difference" in answer(analysis)
+    (row,) = (row for row in power_rows(analysis) if row[0] == "AP (points)")
+    sd = pooled_deviation([c.difference for c in analysis.of("mask_ap") if c.difference])
+    assert sd is not None
+    found = minimum_detectable_difference(sd, 2)
+    assert (row[3], row[4]) == ("2", f"{found:.2f}")
+    assert "the fewest of any" in power_caption(analysis, power=0.8)
+
+
+def test_a_planned_number_that_is_not_there_promises_nothing(home: Home) -> None:
+    for cell in home.plan(3):
+        if cell.seed < 2:
+            home.write(cell, 0.2 + 0.01 * cell.seed * (cell.variant != "fusion"))
+    analysis = analyse(home.ablation, home.cells, home=home.path)
+    assert "(planned: seeds 0, 1 and 2)" in result_caption(analysis)
+    assert "With 2 seeds a true difference" in answer(analysis)
+    assert [row[3] for row in power_rows(analysis)[1:]] == ["2", "2"]
+    assert "fewest" not in power_caption(analysis, power=0.8)

@@ -62,6 +62,25 @@ def test_pairs_without_spread_are_no_evidence(shift: float) -> None:
     assert (difference.sd, difference.low, difference.p) == (0.0, None, None)
 
 
+def test_differences_that_agree_to_rounding_have_no_spread() -> None:
+    for first, second in (
+        ([30.1, 30.2, 30.3], [30.0, 30.1, 30.2]),
+        ([100 * x for x in (0.301, 0.322, 0.07)], [100 * x for x in (0.3, 0.321, 0.069)]),
+        ([0.1 + 0.2, 0.7], [0.3, 0.7]),
+    ):
+        found = paired_difference(first, second)
+        assert (found.sd, found.low, found.high, found.p) == (0.0, None, None, None)
+    assert summarize([0.1 + 0.2, 0.3, 0.3]).sd == 0.0
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1.0, 1e9])
+def test_a_real_spread_is_kept_whatever_the_unit(unit: float) -> None:
+    first, second = [30.1, 30.2, 30.3 + 1e-9], [30.0, 30.1, 30.2]
+    found = paired_difference([unit * x for x in first], [unit * x for x in second])
+    assert found.sd == pytest.approx(unit * 1e-9 / 3**0.5, rel=1e-4)
+    assert found.p is not None
+
+
 def within_luck(count: int, trials: int, chance: float) -> bool:
     """Whether a count is one that a right implementation gives but once in ten thousand times."""
     low, high = stats.binom.interval(0.9999, trials, chance)

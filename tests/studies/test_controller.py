@@ -10,6 +10,7 @@ from sskd.studies.cells import cells
 from sskd.studies.controller import Study, StudyOutcome, run_ablations
 from sskd.studies.databases import open_mlflow
 from sskd.studies.declaration import Ablation, Variant
+from sskd.studies.launches import Launched, Looks, read_launches
 from sskd.studies.ledger import study_status
 from sskd.studies.lock import StudyLocked, study_lock
 from sskd.studies.shown import comparison_pages, description
@@ -477,3 +478,29 @@ def test_cells_that_are_planned_are_not_planned_again(home, two, tiny):
         on_cell=lambda _: None,
     )
     assert (outcome.done, outcome.failed) == (2, [])
+
+
+def test_what_is_wanted_is_known_later_and_what_failed_just_now_is_left(home, two, tiny):
+    looks = Looks.up_to(10, until=0.5)
+    set_options(home, fail=["mask/s1"])
+
+    def again(seeds, failed):
+        (outcome,) = run_ablations(
+            [Study(two, cells(two, tiny, {}, range(seeds)), looks=looks, failed=failed)],
+            home=home,
+            run_cell=run_cell,
+            plan_cell=plan_cell,
+            progress=lambda *_, **__: None,
+            on_cell=lambda _: None,
+        )
+        assert [event.cell.name for event in outcome.failed] == ["mask/s1"]
+        return {event.cell.fingerprint: event.error for event in outcome.failed}
+
+    failed = again(2, {})
+    assert again(3, failed) == failed
+    assert Counter(said(home, "start"))["mask/s1"] == 1
+    assert Counter(said(home, "finish"))["mask/s2"] == 1
+    first = plan_cell(cells(two, tiny, {}, [0])[0].config, home=home).fingerprint
+    assert read_launches(home, EXPERIMENT)[first] == Launched(seeds=3, looks=looks)
+    (status,) = study_status(home)
+    assert (status.done, status.failed) == (5, 1)
