@@ -17,7 +17,7 @@ from sskd.config import Config
 from sskd.data.datasets import TOYCITY, list_datasets
 from sskd.engine.run import CellPlan, assume_cell, check_cell, plan_cell
 from sskd.models.sources import known_as, sources
-from sskd.studies.cells import PlannedCell, identify
+from sskd.studies.cells import PlannedCell, experiment_name, identify
 from sskd.studies.declaration import Ablation
 from sskd.studies.launches import Looks, read_launches
 
