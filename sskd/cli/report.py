@@ -9,6 +9,7 @@ import typer
 
 from sskd.cli.console import say
 from sskd.cli.options import (
+    SEEDS,
     Data,
     Home,
     LabelFraction,
@@ -91,7 +92,9 @@ def report(
     for search in searches.values():
         from sskd.cli.search import report_search
 
-        say(f"report: {report_search(search, options, formats=chosen, out=out)}")
+        say(
+            f"report: {report_search(search, replace(options, seeds=SEEDS), formats=chosen, out=out)}"
+        )
     names = [name for name in asked if name not in searches and name != EFFICIENCY]
     if asked and not names:
         return

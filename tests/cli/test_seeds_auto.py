@@ -79,7 +79,7 @@ def test_what_fails_ends_only_its_own_comparisons(sskd, scattered_cells, with_to
     begun = [line for line in lines if line.endswith("begins")]
     assert sum("mask seed" in line for line in begun) == 3  # each is tried once
     assert len(begun) == 4 * 3 + 2 * 2
-    path = with_toycity / "reports" / "tiny-toycity" / "negatives.md"
+    path = with_toycity / "reports" / "tiny-toycity+label-fraction=0.3" / "negatives.md"
     text = path.read_text("utf-8")
     assert "Mask-only, seed 0: failed: no luck with mask" in text
     assert sskd("report", "negatives", *FRACTION).stdout.endswith("(unchanged)\n")
@@ -94,7 +94,7 @@ def test_where_the_reference_fails_nothing_can_be_compared(sskd, scattered_cells
 
 
 def test_a_report_has_the_seeds_that_were_launched(sskd, quick_cells, with_toycity):  # noqa: F811
-    path = with_toycity / "reports" / "tiny-toycity" / "negatives.md"
+    path = with_toycity / "reports" / "tiny-toycity+label-fraction=0.3" / "negatives.md"
     assert sskd("ablate", "negatives", "--workers", "1", "--seeds", "2", *FRACTION).exit_code == 0
     text = path.read_text("utf-8")
     assert "sskd ablate negatives --seeds 2 " in text
