@@ -92,9 +92,8 @@ def report(
     for search in searches.values():
         from sskd.cli.search import report_search
 
-        say(
-            f"report: {report_search(search, replace(options, seeds=SEEDS), formats=chosen, out=out)}"
-        )
+        own = replace(options, seeds=SEEDS)
+        say(f"report: {report_search(search, own, formats=chosen, out=out)}")
     names = [name for name in asked if name not in searches and name != EFFICIENCY]
     if asked and not names:
         return

@@ -111,7 +111,8 @@ def test_a_report_has_the_seeds_that_were_launched(sskd, quick_cells, with_toyci
     assert "4 of 12 cells are missing" in path.read_text("utf-8")
     # What was never launched, and has no record, is planned under the usual number.
     assert sskd("report", "negatives", "--label-fraction", "0.5").exit_code == 0
-    assert "12 of 12 are missing" in path.read_text("utf-8")
+    other = path.parents[1] / "tiny-toycity+label-fraction=0.5" / path.name
+    assert "12 of 12 are missing" in other.read_text("utf-8")
 
 
 @pytest.mark.parametrize("option", ["--until", "--max-seeds"])
