@@ -80,7 +80,7 @@ def headline(analysis: Analysis) -> str:
         if (n := sum(c.verdict == word for c in ruled))
     ]
     against = f" against {others}" if one else ""
-    if len(ruled) == 1 < len(comparisons):
+    if len(ruled) == 1 and (len(comparisons) > 1 or ruled[0].verdict == "differs"):
         return f"The paper's one claim{against}: {ruled[0].verdict}."
     if all(c.verdict == "agrees" for c in ruled):
         if len(ruled) == len(comparisons) and one:
