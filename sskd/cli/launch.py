@@ -10,6 +10,7 @@ import typer
 
 from sskd.cli.console import percent, print_table, say
 from sskd.cli.options import (
+    SEEDS,
     Data,
     DryRun,
     Home,
@@ -53,7 +54,7 @@ def ablate(
             help="Run seeds 0 to N-1 of every variant, or add seeds to what is undecided: after "
             "3, 5, 7, 10, ... of them the launch looks, and verdicts are corrected for the looks.",
         ),
-    ] = "3",
+    ] = str(SEEDS),
     until: Annotated[
         float | None,
         typer.Option(
@@ -135,7 +136,7 @@ def plan(
     ] = None,
     scale: Scale = "tiny",
     data: Data = None,
-    seeds: Seeds = 3,
+    seeds: Seeds = SEEDS,
     label_fraction: LabelFraction = None,
     settings: Settings = None,
     workers: Workers = None,

@@ -65,8 +65,8 @@ def report(
 
     From the records that exist: a cell that is missing prints as missing, with the command that
     fills it. Give the same options as to `sskd ablate`; the number of seeds is known from the last
-    launch. Without a name, every ablation that has a
-    finished cell is reported on, and README.md beside the reports has all verdicts on one page.
+    launch. Without a name, every ablation that has a finished cell is reported on, and README.md
+    beside the reports has all verdicts on one page.
     A report that is there, and would be written the same, is left as it is.
     """
     from sskd.cli.resolve import ALL, check_folder, command_of, find_search, resolve_studies

@@ -10,6 +10,7 @@ import typer
 
 from sskd.cli.console import say
 from sskd.cli.options import (
+    SEEDS,
     Data,
     DryRun,
     Home,
@@ -24,7 +25,6 @@ from sskd.cli.options import (
 
 __all__ = ["sweep"]
 
-SEEDS = 3
 TRIALS = 5
 
 

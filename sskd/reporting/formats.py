@@ -22,10 +22,16 @@ __all__ = [
     "to_markdown",
 ]
 
-_HTML_MARKS = {"plain": "{}", "bold": "<strong>{}</strong>", "italic": "<em>{}</em>"} | {
-    "code": "<code>{}</code>"
+_HTML_MARKS = {
+    "plain": "{}",
+    "bold": "<strong>{}</strong>",
+    "italic": "<em>{}</em>",
+    "code": "<code>{}</code>",
 }
-_LATEX_MARKS = {"plain": "{}", "bold": r"\textbf{{{}}}", "italic": r"\emph{{{}}}"} | {
+_LATEX_MARKS = {
+    "plain": "{}",
+    "bold": r"\textbf{{{}}}",
+    "italic": r"\emph{{{}}}",
     "code": r"\texttt{{{}}}",
     "link": "{}",
 }

@@ -8,7 +8,7 @@ from sskd.reporting.arms import data_name
 from sskd.reporting.document import Block, Document, Heading, Paragraph, Table
 from sskd.reporting.formats import to_markdown
 from sskd.reporting.metrics import METRICS
-from sskd.reporting.numbers import MINUS, NONE, show_difference, show_level
+from sskd.reporting.numbers import MINUS, NONE, list_words, show_difference, show_level
 from sskd.reporting.prose import headline
 from sskd.reporting.statistics import Verdict
 from sskd.reporting.tables import show_claim
@@ -31,7 +31,7 @@ def write_index(
     """
     blocks: list[Block] = [Paragraph((_summary(analyses),))]
     if analyses:
-        blocks.append(Table(tuple(_rows(analyses, suffix)), _CAPTION, text=True))
+        blocks.append(Table(tuple(_rows(analyses, suffix)), _caption(analyses), text=True))
         claims = tuple(_claims(analyses))
         blocks += [Heading("Every claim"), Table(claims, _CLAIMS, text=True)] if claims else []
     if not_begun:
@@ -45,12 +45,6 @@ def write_index(
     if not path.is_file() or path.read_bytes() != text.encode():
         path.write_text(text, "utf-8")
     return path
-
-
-_CAPTION = (
-    "Verdicts on the paper's claims by each ablation's first metric: paired t-tests, corrected "
-    "after Holm within the ablation, not across this page. Each report has its intervals."
-)
 
 
 _CLAIMS = (
@@ -71,6 +65,16 @@ def _summary(analyses: Sequence[Analysis]) -> str:
     missing = len({cell.fingerprint for analysis in analyses for cell in analysis.missing})
     rest = f" {missing} cells are missing." if missing else ""
     return f"{len(analyses)} ablations, {sum(total)} comparisons: {counts}.{rest}"
+
+
+def _caption(analyses: Sequence[Analysis]) -> str:
+    looked = [analysis.ablation.name for analysis in analyses if analysis.looks]
+    looks = f", and in {list_words(looked)} for the looks at the numbers" if looked else ""
+    return (
+        "Verdicts on the paper's claims by each ablation's first metric: paired t-tests, corrected "
+        f"after Holm within the ablation{looks}, not across this page. Each report has its "
+        "intervals."
+    )
 
 
 def _rows(analyses: Sequence[Analysis], suffix: str) -> list[tuple[str, ...]]:

@@ -19,9 +19,8 @@ _ACTIVE = re.compile(
     """,
     re.VERBOSE,
 )
-_START = re.compile(
-    r"^(\d{1,9}(?=[.)](?:\s|$))|(?=[-+=>\[]))"
-)  # an item, a quotation, a definition
+# An item, a quotation or a definition.
+_START = re.compile(r"^(\d{1,9}(?=[.)](?:\s|$))|(?=[-+=>\[]))")
 _MARKS = {"plain": "{}", "bold": "**{}**", "italic": "*{}*"}
 
 

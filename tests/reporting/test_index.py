@@ -7,6 +7,7 @@ from made_home import Home
 from sskd.reporting.analysis import analyse
 from sskd.reporting.index import write_index
 from sskd.reporting.numbers import NONE
+from sskd.studies.launches import Looks
 
 AP = {
     "uniform": [0.200, 0.210, 0.205],
@@ -39,6 +40,19 @@ def test_a_row_an_ablation_with_its_verdicts(home: Home, tmp_path: Path) -> None
     assert "| **negatives, table 4: AP** |" in claims
     assert "| Uniform - Fusion | 3 | -5.03 [-5.18, -4.89] | -2.8 | agrees |" in claims
     assert "| Mask - Fusion | 2 | " in claims
+
+
+def test_where_seeds_were_added_as_needed_is_said(home: Home, tmp_path: Path) -> None:
+    for cell in home.plan(3):
+        home.write(cell, AP[cell.variant][cell.seed])
+    fixed = analyse(home.ablation, home.cells, home=home.path)
+    looked = analyse(home.ablation, home.cells, home=home.path, looks=Looks.up_to(10, until=0.5))
+    texts = [
+        write_index([one], out=tmp_path, suffix="md", not_begun=[]).read_text("utf-8")
+        for one in (fixed, looked)
+    ]
+    said = "and in negatives for the looks at the numbers"
+    assert [said in text for text in texts] == [False, True]
 
 
 def test_nothing_finished_is_said(tmp_path: Path) -> None:
