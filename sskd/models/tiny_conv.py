@@ -5,6 +5,7 @@ Axes: b images, h w pixels.
 
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional
 
 from sskd.config import EncoderConfig
 from sskd.models.backbone import Encoder, require_random_weights
@@ -12,6 +13,9 @@ from sskd.models.backbone import Encoder, require_random_weights
 __all__ = ["TinyConv"]
 
 _GROWTH = (1, 2, 4, 4)
+_WIDE = 16
+"""On processors with AVX-512, oneDNN of torch 2.15.0 writes out of bounds in the backward pass of a
+strided 1x1 convolution of fewer channels, channels last."""
 
 
 class TinyConv(Encoder):
@@ -57,7 +61,7 @@ class _Block(nn.Module):
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or inputs != outputs:
             self.shortcut = nn.Sequential(
-                nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False), nn.BatchNorm2d(outputs)
+                _Pointwise(inputs, outputs, stride=stride), nn.BatchNorm2d(outputs)
             )
         self.activation = nn.ReLU(inplace=True)
 
@@ -65,6 +69,19 @@ class _Block(nn.Module):
         added = self.second(self.first(features)) + self.shortcut(features)
         activated: Tensor = self.activation(added)
         return activated
+
+
+class _Pointwise(nn.Conv2d):
+    """A 1x1 convolution of every ``stride``-th location."""
+
+    def __init__(self, inputs: int, outputs: int, *, stride: int) -> None:
+        super().__init__(inputs, outputs, 1, stride=stride, bias=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        if self.in_channels >= _WIDE:
+            return super().forward(features)
+        height, width = self.stride
+        return functional.conv2d(features[..., ::height, ::width], self.weight)
 
 
 def _convolution(inputs: int, outputs: int, *, stride: int) -> nn.Sequential:
