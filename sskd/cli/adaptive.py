@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from sskd.cli.console import say
+from sskd.cli.launched import analyse_study
 from sskd.cli.options import LaunchOptions
 from sskd.cli.prepare import PreparedStudy, choose_workers, prepare
 from sskd.cli.running import StudyResult, run_studies
 from sskd.reporting.adaptive import undecided
-from sskd.reporting.analysis import analyse
 from sskd.studies.cells import PlannedCell
 from sskd.studies.declaration import Ablation
 from sskd.studies.launches import Looks
@@ -81,7 +81,7 @@ class _Adding:
         if failed != self._failed:
             self._failed = failed
             say(f"{name}: cells failed, so no more seeds for comparisons of {', '.join(failed)}")
-        analysis = analyse(study.ablation, study.cells, home=options.home, looks=study.looks)
+        analysis = analyse_study(study, options.home)
         open_ = undecided(analysis, self._looks.until, failed=failed)
         growing = [variant for variant in open_ if self._wanted[variant] < self._looks.cap]
         for variant in growing:

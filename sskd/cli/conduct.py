@@ -12,13 +12,13 @@ from sskd.cli.adaptive import run_until_decided
 from sskd.cli.console import print_table, say
 from sskd.cli.errors import SOME_FAILED
 from sskd.cli.folders import report_folder
+from sskd.cli.launched import analyse_study, with_earlier
 from sskd.cli.options import LaunchOptions
 from sskd.cli.plan_view import print_plan
 from sskd.cli.prepare import choose_workers, prepare_launch
 from sskd.cli.report import say_report
 from sskd.cli.resolve import check_folder
 from sskd.cli.running import run_studies, show_table
-from sskd.reporting.analysis import analyse
 from sskd.reporting.index import write_index
 from sskd.reporting.report import write_report
 from sskd.studies.cells import PlannedCell
@@ -66,9 +66,10 @@ def conduct(
     else:
         workers = choose_workers(studies, options.workers)
         results = run_studies(studies, home=home, workers=workers)
+    studies = [with_earlier(study, home) for study in studies]
     analyses = []
     for study, result, command, folder in zip(studies, results, commands, folders, strict=True):
-        analyses.append(analyse(study.ablation, study.cells, home=home, looks=study.looks))
+        analyses.append(analyse_study(study, home))
         written = write_report(
             analyses[-1], home=home, out=folder, command=command, failures=result.failures
         )

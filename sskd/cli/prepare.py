@@ -4,26 +4,23 @@ Imported by the commands when they run: this module needs the whole package.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from itertools import count
+from dataclasses import dataclass
 from pathlib import Path
 
 import typer
 
 from sskd.cli.doctor import available_cores
-from sskd.cli.options import SEEDS
 from sskd.cli.progress import open_display
 from sskd.config import Config
 from sskd.data.datasets import TOYCITY, list_datasets
 from sskd.engine.run import CellPlan, assume_cell, check_cell, plan_cell
 from sskd.models.sources import known_as, sources
-from sskd.studies.cells import PlannedCell, experiment_name, identify
+from sskd.studies.cells import PlannedCell, identify
 from sskd.studies.declaration import Ablation
-from sskd.studies.launches import Looks, read_launches
+from sskd.studies.launches import Looks
 
 __all__ = [
     "PreparedStudy",
-    "as_launched",
     "check_launch",
     "check_models",
     "choose_workers",
@@ -46,6 +43,8 @@ class PreparedStudy:
     """Of the cells, in their order."""
     looks: Looks | None = None
     """If seeds are, or were, added as needed."""
+    earlier: tuple[int, ...] = ()
+    """Other numbers of seeds that a variant of it was launched with; see ``sskd.cli.launched``."""
 
 
 def prepare(
@@ -68,60 +67,6 @@ def prepare(
     fingerprints = iter(plan.fingerprint for plan in plans)
     identified = identify(planned, lambda _: next(fingerprints))
     return PreparedStudy(ablation, tuple(identified), tuple(plans))
-
-
-def as_launched(study: PreparedStudy, home: Path, *, seeds: int | None) -> PreparedStudy:
-    """A study under the seeds that were last launched, of each variant its own.
-
-    A variant of which no launch is known has the seeds of its records, or the usual number.
-
-    Args:
-        study: Under seed 0 at least.
-        home: Of data set, store and launches.
-        seeds: Of every variant instead, from 0 on, in a study that has them.
-
-    Raises:
-        ValueError: If the record of launches is broken; one line.
-    """
-    experiment = experiment_name(study.ablation.name, study.cells[0].config)
-    launches = read_launches(home, experiment)
-    firsts = [cell for cell in study.cells if cell.seed == 0]
-    known = {c.variant: found for c in firsts if (found := launches.get(c.fingerprint))}
-    looks = max(
-        (found.looks for found in known.values() if found.looks),
-        key=lambda looks: looks.count,
-        default=None,
-    )
-    if seeds is None:
-        numbers = {
-            cell.variant: known[cell.variant].seeds
-            if cell.variant in known
-            else _recorded(cell, home) or SEEDS
-            for cell in firsts
-        }
-        planned = [
-            _under(cell, seed)
-            for seed in range(max(numbers.values()))
-            for cell in firsts
-            if seed < numbers[cell.variant]
-        ]
-        study = prepare(study.ablation, planned, home)
-    return replace(study, looks=looks)
-
-
-def _recorded(first: PlannedCell, home: Path) -> int:
-    """One more than the last seed of a variant that has a record, unless it lies far off."""
-    number = 0
-    for seed in count():
-        if plan_cell(_under(first, seed).config, home=home).done:
-            number = seed + 1
-        elif seed >= SEEDS:
-            return number
-    raise AssertionError("there are only so many records")
-
-
-def _under(cell: PlannedCell, seed: int) -> PlannedCell:
-    return PlannedCell(cell.variant, seed, cell.config.model_copy(update={"seed": seed}))
 
 
 def prepare_launch(

@@ -101,8 +101,8 @@ def report(
     resolved = resolve_studies(names or [ALL], options, sweeps=True)
 
     from sskd.cli.folders import report_folder
-    from sskd.cli.prepare import as_launched, prepare
-    from sskd.reporting.analysis import analyse
+    from sskd.cli.launched import analyse_study, as_launched
+    from sskd.cli.prepare import prepare
     from sskd.reporting.index import write_index
     from sskd.reporting.report import write_report
 
@@ -117,7 +117,7 @@ def report(
     ledger = _ledger(home)
     analyses = []
     for study in begun:
-        analyses.append(analyse(study.ablation, study.cells, home=home, looks=study.looks))
+        analyses.append(analyse_study(study, home))
         written = write_report(
             analyses[-1],
             home=home,

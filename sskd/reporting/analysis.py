@@ -63,6 +63,8 @@ class Analysis:
     """By metric the variants that are better than every other of their group after Holm."""
     looks: Looks | None = None
     """If seeds were added as needed; ``None`` where their number was fixed."""
+    earlier: tuple[int, ...] = ()
+    """Other numbers of seeds whose results could be looked at before; nothing corrects for it."""
 
     @property
     def arms(self) -> tuple[Arm, ...]:
@@ -139,7 +141,12 @@ class Analysis:
 
 
 def analyse(
-    ablation: Ablation, cells: Sequence[PlannedCell], *, home: Path, looks: Looks | None = None
+    ablation: Ablation,
+    cells: Sequence[PlannedCell],
+    *,
+    home: Path,
+    looks: Looks | None = None,
+    earlier: Sequence[int] = (),
 ) -> Analysis:
     """Read the cells' records and compare the variants.
 
@@ -148,6 +155,7 @@ def analyse(
         cells: All its cells, finished or not.
         home: Where the records are.
         looks: If seeds were added as needed: what is corrected for.
+        earlier: Other numbers of seeds whose results could be looked at before.
 
     Returns:
         Rows in declared order, and by every metric each arm against its own counterpart, then the
@@ -185,6 +193,7 @@ def analyse(
         ),
         {m: tuple(b for rows in groups if (b := _best(m, rows, times))) for m in metrics},
         looks,
+        tuple(earlier),
     )
 
 

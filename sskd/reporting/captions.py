@@ -98,7 +98,17 @@ def comparison_caption(analysis: Analysis) -> str:
 
 
 def looks_caption(analysis: Analysis) -> str:
-    """How seeds were added as needed, and the correction for it; empty where they were not."""
+    """When the numbers could be looked at, and what is corrected for it."""
+    if not analysis.earlier:
+        return _added(analysis)
+    return (
+        f"{_added(analysis)} It was launched before with "
+        f"{list_words([str(n) for n in analysis.earlier])} seeds a variant; p-values make no "
+        "allowance for looks at those."
+    )
+
+
+def _added(analysis: Analysis) -> str:
     looks = analysis.looks
     if looks is None:
         return ""

@@ -84,6 +84,7 @@ def made_of(
         "ablation": analysis.ablation.model_dump(mode="json", exclude={"path"}),
         "metrics": analysis.metrics,
         "looks": analysis.looks and analysis.looks.model_dump(mode="json"),
+        "earlier": analysis.earlier,
         "arms": [_arm(arm) for arm in analysis.rows],
         "histories": _histories(analysis, home),
         "pictures": _pictures(analysis, home),

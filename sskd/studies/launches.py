@@ -65,6 +65,13 @@ class Launched(_Part):
     """From 0 on, finished or not."""
     looks: Looks | None = None
     """``None`` where the number was fixed."""
+    earlier: tuple[int, ...] = ()
+    """Other numbers of seeds whose results were there to be looked at before, ascending."""
+
+    def looked_at(self) -> frozenset[int]:
+        """Every number of seeds whose results were there to be looked at, so far."""
+        numbers = self.looks.at if self.looks else (self.seeds,)
+        return frozenset(self.earlier) | {n for n in numbers if n <= self.seeds}
 
 
 _FILE = TypeAdapter(dict[str, Launched])
@@ -89,7 +96,9 @@ def keep_launch(
     known = read_launches(home, experiment)
     for variant, fingerprint in firsts.items():
         seeds = 1 + max(cell.seed for cell in cells if cell.variant == variant)
-        known[fingerprint] = Launched(seeds=seeds, looks=looks)
+        now = set(looks.at) if looks else {seeds}
+        before = known[fingerprint].looked_at() if fingerprint in known else frozenset()
+        known[fingerprint] = Launched(seeds=seeds, looks=looks, earlier=tuple(sorted(before - now)))
     write_json_atomic(_file(home, experiment), _FILE.dump_python(known, mode="json"))
 
 

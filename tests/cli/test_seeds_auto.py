@@ -115,6 +115,23 @@ def test_a_report_has_the_seeds_that_were_launched(sskd, quick_cells, with_toyci
     assert "12 of 12 are missing" in other.read_text("utf-8")
 
 
+def test_what_could_be_looked_at_before_is_said(sskd, quick_cells, with_toycity):  # noqa: F811
+    path = with_toycity / "reports" / "tiny-toycity+label-fraction=0.3" / "negatives.md"
+    launch = ("ablate", "negatives", "--workers", "1", *FRACTION, "--seeds")
+    said = "launched before with {} seeds a variant; p-values make no allowance"
+    for seeds, expected in [("1", None), ("3", None), ("2", "3"), ("3", "2"), ("4", "2 and 3")]:
+        assert sskd(*launch, seeds).exit_code == 0
+        text = path.read_text("utf-8")
+        assert ("launched before" in text) == (expected is not None)
+        assert expected is None or said.format(expected) in text
+        assert sskd("report", "negatives", *FRACTION).stdout.endswith("(unchanged)\n")
+    assert sskd("report", "negatives", *FRACTION, "--seeds", "3").exit_code == 0
+    assert said.format("2 and 4") in path.read_text("utf-8")
+    # Adaptive looks are corrected for, the rest is not.
+    assert sskd(*launch, "auto", "--max-seeds", "5", "--until", "50").exit_code == 0
+    assert said.format("2 and 4") in path.read_text("utf-8")
+
+
 @pytest.mark.parametrize("option", ["--until", "--max-seeds"])
 def test_its_options_need_auto(sskd, option):
     done = sskd("ablate", "negatives", option, "4")

@@ -47,7 +47,20 @@ def test_each_variant_has_the_seeds_of_its_last_launch(study, negatives, tiny):
     assert known["uniform-other"] == Launched(seeds=3, looks=looks)
     assert known["mask-other"] == Launched(seeds=5, looks=looks)
     keep_launch(study, EXPERIMENT, firsts(five), cells(negatives, tiny, {}, [0]), None)
-    assert read_launches(study, EXPERIMENT)["mask"] == Launched(seeds=1)
+    assert read_launches(study, EXPERIMENT)["mask"].seeds == 1
+
+
+def test_numbers_of_seeds_that_could_be_looked_at_before_are_kept(study, negatives, tiny):
+    def launch(seeds, looks=None):
+        planned = cells(negatives, tiny, {}, range(seeds))
+        keep_launch(study, EXPERIMENT, firsts(planned), planned, looks)
+        return read_launches(study, EXPERIMENT)["mask"].earlier
+
+    assert [launch(3), launch(3), launch(5), launch(3)] == [(), (), (3,), (5,)]
+    looks = Looks.up_to(10, until=0.5)
+    assert launch(5, looks) == ()  # verdicts are corrected for 3, 5, 7 and 10
+    assert launch(7, looks) == ()
+    assert launch(12) == (3, 5, 7)  # ten were never reached
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"mask": {"seeds": 0}}', '{"mask": {}}'])
