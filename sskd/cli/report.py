@@ -69,7 +69,7 @@ def report(
     beside the reports has all verdicts on one page.
     A report that is there, and would be written the same, is left as it is.
     """
-    from sskd.cli.resolve import ALL, check_folder, command_of, find_search, resolve_studies
+    from sskd.cli.resolve import find_search
     from sskd.reporting.formats import parse_formats
     from sskd.studies.efficiency import EFFICIENCY
 
@@ -83,32 +83,55 @@ def report(
         settings=tuple(settings or ()),
     )
     asked = list(dict.fromkeys(names or []))
-    searches = {name: found for name in asked if (found := find_search(name)) is not None}
-    if EFFICIENCY in asked:
-        from sskd.cli.efficiency import write_efficiency
+    others = []
+    for name in asked:
+        if name == EFFICIENCY:
+            from sskd.cli.efficiency import write_efficiency
 
-        path = write_efficiency(scale, data, options.settings, home, out, chosen)
-        say(f"report: {path}")
-    for search in searches.values():
-        from sskd.cli.search import report_search
+            path = write_efficiency(scale, data, options.settings, home, out, chosen)
+            say(f"report: {path}")
+        elif search := find_search(name):
+            from sskd.cli.search import report_search
 
-        own = replace(options, seeds=SEEDS)
-        say(f"report: {report_search(search, own, formats=chosen, out=out)}")
-    names = [name for name in asked if name not in searches and name != EFFICIENCY]
-    if asked and not names:
-        return
-    everything = not names or ALL in names
-    resolved = resolve_studies(names or [ALL], options, sweeps=True)
+            own = replace(options, seeds=SEEDS)
+            say(f"report: {report_search(search, own, formats=chosen, out=out)}")
+        else:
+            others.append(name)
+    if others or not asked:
+        _report_studies(others, options, seeds=seeds, formats=chosen, force=force, out=out)
 
+
+def _report_studies(
+    names: Sequence[str],
+    options: LaunchOptions,
+    *,
+    seeds: int | None,
+    formats: Sequence[str],
+    force: bool,
+    out: Path | None,
+) -> None:
+    """Report on ablations and declared sweeps, or on all ablations and the page of their verdicts.
+
+    Args:
+        names: None for all.
+        options: That find what was launched.
+        seeds: As they were asked for.
+        formats: Of the reports.
+        force: Write and draw what has not changed, too.
+        out: Folder of the reports, if not the usual one.
+    """
     from sskd.cli.folders import report_folder
     from sskd.cli.launched import analyse_study, as_launched
     from sskd.cli.prepare import prepare
+    from sskd.cli.resolve import ALL, check_folder, command_of, resolve_studies
     from sskd.reporting.index import write_index
     from sskd.reporting.report import write_report
 
+    home = options.home
+    everything = not names or ALL in names
     studies = [
         as_launched(prepare(ablation, planned, home), home, seeds=seeds)
-        for ablation, planned in resolved
+        for ablation, planned in resolve_studies(names or [ALL], options, sweeps=True)
     ]
     begun = [s for s in studies if not everything or any(plan.done for plan in s.plans)]
     folders = {study.ablation.name: out or report_folder(study) for study in studies}
@@ -124,13 +147,13 @@ def report(
             out=folders[study.ablation.name],
             command=command_of(study.ablation, _as_asked(study, options, seeds)),
             failures=_failures(study, ledger),
-            formats=chosen,
+            formats=formats,
             force=force,
         )
         say_report(written)
     if everything:
         rest = [study.ablation.name for study in studies if study not in begun]
-        suffix = next((form for form in ("md", "html") if form in chosen), chosen[0])
+        suffix = next((form for form in ("md", "html") if form in formats), formats[0])
         for folder in dict.fromkeys(folders.values()):
             here = [a for a in analyses if folders[a.ablation.name] == folder]
             others = [name for name in rest if folders[name] == folder]
