@@ -47,10 +47,11 @@ def test_both_models_are_measured_kept_and_reported(sskd, workplace):
 
 @pytest.mark.slow
 def test_memory_is_that_of_the_weights_and_one_pass():
-    config = build_config(load_scale("small"), {}).teacher
+    # Of the grounded teacher, which sees a picture at sizes of its own, the pass takes more.
+    config = build_config(load_scale("paper"), {}).student
     told = models_bench.describe(config, size=(64, 64))
     peak = models_bench._memory(config, (64, 64), "cpu", "no", 1)
-    assert 4 * told.parameters < peak < 4 * told.parameters + 2**27
+    assert 4 * told.parameters < peak < 4 * told.parameters + 2**26
 
 
 @pytest.mark.parametrize(

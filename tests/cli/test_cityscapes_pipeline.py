@@ -73,7 +73,7 @@ def test_the_stages_of_the_method_on_cityscapes(sskd, workplace, foundation_fold
     assert (
         "Cityscapes AP is the benchmark's own, of the same detections, by cityscapesscripts" in text
     )
-    assert "The paper's levels come from another scale: compare" in text
+    assert "The paper's levels come from another scale and other settings: compare" in text
     for deviation in load_scale("small")["deviations"]:
         assert (f"- {deviation}" in text) is not deviation.startswith("Data: "), deviation
     assert "`student.encoder.name` dinov2-small (efficientnet-lite0)" in text
